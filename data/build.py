@@ -1,0 +1,193 @@
+"""Build everything in data/ from data/corpus/, to the same bytes each time.
+
+    python data/build.py            rebuild it all (about three minutes on two cores)
+    python data/build.py --files    only the text files and the tokenizer (seconds)
+    python data/build.py --check    rebuild into a temporary folder and compare with what is committed
+
+corpus/*.jsonl -> check -> split (probes, pretraining, SFT, disjoint) -> layout of sft.jsonl
+-> tokenizer -> base models. The only randomness is `SEED`. Text files and tokenizer come out
+byte for byte; a base model may differ in the last bits on another processor, and --check compares
+its loss to three digits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from minimind_lite import checkpoint, conversations, trainer
+from minimind_lite.chat import Chat, EncodedRows, load_tokenizer, train_tokenizer
+from minimind_lite.config import ModelConfig, TrainConfig
+from minimind_lite.conversations import Conversation
+from minimind_lite.model import LanguageModel
+
+DATA = Path(__file__).resolve().parent
+SEED = 173  # the issue in which the spikes were first reported
+CHINESE = ("zh_chat", "zh_knowledge", "zh_writing")
+ODD = ("code", "en", "math", "zh_classical")
+PROBES = 36             # held-out conversations of each domain
+PRETRAIN_CHINESE = 552  # conversations that the base models learn Chinese from
+PRETRAIN_ODD = 2        # and of each odd domain: enough to know the alphabet, SCIENCE: the exposure ladder
+SEGMENTS = (("code", 64), ("en", 128), ("math", 192), ("zh_classical", 256), ("en", 24))
+FIRST_GAP, GAP = 500, 200  # least Chinese rows before the first segment, and after each
+NEAR_DUPLICATE = 0.6       # Jaccard similarity of character 5-grams
+BASES = {"nano": TrainConfig(order="shuffle", epochs=10, learning_rate=3e-3, schedule="minimind", seed=SEED),
+         "lite": TrainConfig(order="shuffle", epochs=8, learning_rate=2e-3, schedule="minimind", seed=SEED)}
+TEXT_FILES = ("pretrain.jsonl", "sft.jsonl", "sft.blocks.json", "probes.jsonl", "tokenizer.json")
+
+
+def read_corpus() -> dict[str, list[Conversation]]:
+    """Conversations by domain, each line checked by the strict reader."""
+    return {domain: list(conversations.read(DATA / "corpus" / f"{domain}.jsonl")) for domain in CHINESE + ODD}
+
+
+def near_duplicates(rows: list[Conversation], threshold: float = NEAR_DUPLICATE) -> list[tuple[float, int, int]]:
+    """Pairs of rows whose sets of character 5-grams have a Jaccard similarity of at least `threshold`."""
+    grams = [{text[i:i + 5] for i in range(max(1, len(text) - 4))} for text in map(_plain, rows)]
+    holders, found = defaultdict(list), []
+    for j, own in enumerate(grams):
+        shared = Counter(i for gram in own for i in holders[gram])
+        for i, common in shared.items():
+            similarity = common / (len(own) + len(grams[i]) - common)
+            if similarity >= threshold:
+                found.append((similarity, i, j))
+        for gram in own:
+            holders[gram].append(j)
+    return sorted(found, reverse=True)
+
+
+def _plain(c: Conversation) -> str:
+    return "\n".join(content for _, content in c.messages)
+
+
+def check_corpus(corpus: dict[str, list[Conversation]]) -> None:
+    """No near-duplicates anywhere. Raises `ValueError` that lists them (parsing has checked the rest)."""
+    rows = [c for domain in corpus.values() for c in domain]
+    if pairs := near_duplicates(rows):
+        listed = "\n".join(f"  {s:.2f}  {Path(rows[i].file).name}:{rows[i].line}  {Path(rows[j].file).name}:{rows[j].line}"
+                           for s, i, j in pairs)
+        raise ValueError(f"the corpus has near-duplicates; delete one of each pair:\n{listed}")
+
+
+@dataclass(frozen=True)
+class Split:
+    """The corpus dealt out: no conversation is in two parts."""
+
+    probes: dict[str, list[Conversation]]
+    pretrain: list[Conversation]
+    chinese: list[Conversation]           # for SFT, mixed
+    odd: dict[str, list[Conversation]]    # for SFT segments
+
+
+def split(corpus: dict[str, list[Conversation]], rng: np.random.Generator) -> Split:
+    """Deal every domain out by one shuffle: probes first, then pretraining, the rest for SFT."""
+    shuffled = {d: [rows[i] for i in rng.permutation(len(rows))] for d, rows in corpus.items()}
+    probes = {d: rows[:PROBES] for d, rows in shuffled.items()}
+    chinese = [c for d in CHINESE for c in shuffled[d][PROBES:]]
+    chinese = [chinese[i] for i in rng.permutation(len(chinese))]
+    odd = {d: shuffled[d][PROBES:] for d in ODD}
+    pretrain = chinese[:PRETRAIN_CHINESE] + [c for d in ODD for c in odd[d][:PRETRAIN_ODD]]
+    return Split(probes, [pretrain[i] for i in rng.permutation(len(pretrain))], chinese[PRETRAIN_CHINESE:],
+                 {d: rows[PRETRAIN_ODD:] for d, rows in odd.items()})
+
+
+def lay_out(parts: Split, rng: np.random.Generator) -> tuple[list[Conversation], list[dict]]:
+    """One file, concatenated like MiniMind's: Chinese rows with odd segments in between, and their line ranges."""
+    n, spare = len(parts.chinese), len(parts.chinese) - FIRST_GAP - GAP * len(SEGMENTS)
+    if spare < 0:
+        raise ValueError(f"{n} Chinese rows are too few for the gaps; {-spare} are missing.")
+    cuts = np.sort(rng.integers(spare + 1, size=len(SEGMENTS)))
+    gaps = np.diff([0, *cuts, spare]) + np.array([FIRST_GAP] + [GAP] * len(SEGMENTS))
+    rows, blocks, chinese, odd = [], [], iter(parts.chinese), {d: iter(rows) for d, rows in parts.odd.items()}
+    for gap, segment in zip(gaps, [*SEGMENTS, None]):
+        rows += [next(chinese) for _ in range(gap)]
+        if segment:
+            domain, size = segment
+            blocks.append({"domain": domain, "start": len(rows), "stop": len(rows) + size})
+            rows += [next(odd[domain]) for _ in range(size)]
+    return rows, blocks
+
+
+def build_text(out: Path) -> None:
+    """Write the four text files and the tokenizer."""
+    corpus, rng = read_corpus(), np.random.default_rng(SEED)
+    check_corpus(corpus)
+    parts = split(corpus, rng)
+    rows, blocks = lay_out(parts, rng)
+    conversations.write(out / "pretrain.jsonl", [c.messages for c in parts.pretrain])
+    conversations.write(out / "sft.jsonl", [c.messages for c in rows])
+    conversations.write(out / "probes.jsonl", [c.messages for domain in parts.probes.values() for c in domain])
+    truth = {"about": "0-based row ranges, half-open; rows outside are Chinese chat, knowledge and writing, mixed",
+             "segments": blocks, "probe_rows_per_domain": PROBES, "probe_domains": list(parts.probes)}
+    (out / "sft.blocks.json").write_text(json.dumps(truth, indent=1) + "\n", encoding="utf-8", newline="\n")
+    texts = [content for c in parts.pretrain + rows for _, content in c.messages]
+    tokenizer = train_tokenizer(texts, ModelConfig.preset("nano").vocab_size)
+    (out / "tokenizer.json").write_text(tokenizer.to_str(pretty=False) + "\n", encoding="utf-8", newline="\n")
+
+
+def build_base(name: str, out: Path) -> None:
+    """Pretrain one base model on every token of pretrain.jsonl and write it in fp16."""
+    torch.set_num_threads(2)
+    chat = Chat(load_tokenizer(out / "tokenizer.json"))
+    encoded = chat.encode_rows(conversations.read(out / "pretrain.jsonl"), ModelConfig.preset(name).max_seq_len)
+    everything = np.ones(len(encoded.ids), bool)
+    everything[encoded.offsets[:-1]] = False  # nothing comes before the first token, so nothing predicts it
+    data, config = EncodedRows(encoded.ids, everything, encoded.offsets), BASES[name]
+    model = LanguageModel(ModelConfig.preset(name), seed=SEED)
+    with tqdm(trainer.train(model, data, config), total=config.total_steps(len(data)), desc=f"base model {name}") as steps:
+        for record in steps:
+            steps.set_postfix(loss=f"{record.loss:.3f}")
+    checkpoint.save_model(out / f"base_{name}.safetensors", model, dtype=torch.float16)
+
+
+def probe_loss(folder: Path, name: str) -> float:
+    """Loss of a base model over all probes, in nats."""
+    data = Chat(load_tokenizer(folder / "tokenizer.json")).encode_rows(conversations.read(folder / "probes.jsonl"))
+    return trainer.mean_loss(checkpoint.load_model(folder / f"base_{name}.safetensors"), data)
+
+
+def check() -> int:
+    """Rebuild elsewhere and compare; returns the number of differences."""
+    wrong = 0
+    with tempfile.TemporaryDirectory() as scratch:
+        out = Path(scratch)
+        build_text(out)
+        for name in TEXT_FILES:
+            same = (out / name).read_bytes() == (DATA / name).read_bytes()
+            print(f"{name:18s} {'same bytes' if same else 'DIFFERENT'}")
+            wrong += not same
+        for name in BASES:
+            build_base(name, out)
+            old, new = probe_loss(DATA, name), probe_loss(out, name)
+            same = round(old, 3) == round(new, 3)
+            print(f"base_{name:13s} probe loss {old:.4f} committed, {new:.4f} rebuilt{'' if same else ' DIFFERENT'}")
+            wrong += not same
+    return wrong
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument("--files", action="store_true", help="text files and tokenizer only")
+    choice.add_argument("--check", action="store_true", help="rebuild into a temporary folder and compare")
+    arguments = parser.parse_args()
+    if arguments.check:
+        return min(check(), 1)
+    build_text(DATA)
+    for name in () if arguments.files else BASES:
+        build_base(name, DATA)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

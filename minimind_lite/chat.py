@@ -1,0 +1,193 @@
+"""From a conversation to token ids and a mask, both made in one place.
+
+ChatML as MiniMind uses it; the marked parts are supervised, that is, the model is to predict
+exactly the assistant's content and the end token, and nothing else:
+
+    <|im_start|>user\\n How are you?<|im_end|>\\n <|im_start|>assistant\\n Fine.<|im_end|> \\n
+                                                                         ^^^^^^^^^^^^^^^
+
+Every piece is tokenised by itself, so no merge can cross the border of a supervised span (the
+joint tokenisation of MiniMind differs only where content begins or ends with white space), and
+special tokens typed inside a message are plain text there: a user can't end his own turn.
+MiniMind of February 2025 leaves the first answer token out of its mask; this builder does not.
+
+    T tokens   N conversations
+"""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Iterable, Sequence
+
+import numpy as np
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from .conversations import Conversation
+
+Messages = Sequence[tuple[str, str]]
+
+PAD, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
+STYLES = ((PAD, START, END), ("<unk>", "<s>", "</s>"))  # MiniMind since April 2025, and before
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
+    """A byte-level BPE tokenizer of at most `vocab_size` tokens, MiniMind's kind.
+
+    Same texts in the same order, same tokenizer. Source: Sennrich et al., arXiv 1508.07909;
+    over bytes as in GPT-2, section 2.2, so that no text is out of vocabulary.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.train_from_iterator(texts, trainers.BpeTrainer(
+        vocab_size=vocab_size, special_tokens=[PAD, START, END], show_progress=False,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet())))
+    return tokenizer
+
+
+def load_tokenizer(path: str | Path) -> Tokenizer:
+    """Read a `tokenizer.json`, ours or MiniMind's. Raises `ValueError` where it is missing or broken."""
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare Exception
+        raise ValueError(f"{path} can't be read as a tokenizer ({error}); expected the tokenizer.json "
+                         "of this project's data/ or of MiniMind's model/ folder.") from None
+
+
+@dataclass(frozen=True)
+class EncodedRows:
+    """N encoded conversations as three flat arrays: row i is ids[offsets[i]:offsets[i+1]].
+
+    `ids` and `mask` have one entry per token of the whole set, so a file of millions of rows is
+    three arrays and no Python objects. mask is True where the token is to be predicted.
+    """
+
+    ids: np.ndarray      # (tokens of all rows,) uint16 or int32
+    mask: np.ndarray     # (tokens of all rows,) bool
+    offsets: np.ndarray  # (N + 1,) int64
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def row(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        """ids (T,) and mask (T,) of conversation i."""
+        span = slice(self.offsets[i], self.offsets[i + 1])
+        return self.ids[span], self.mask[span]
+
+    def lengths(self) -> np.ndarray:
+        """Tokens of each row, (N,)."""
+        return np.diff(self.offsets)
+
+    def supervised(self) -> np.ndarray:
+        """Supervised tokens of each row, (N,)."""
+        total = np.concatenate([[0], np.cumsum(self.mask, dtype=np.int64)])
+        return total[self.offsets[1:]] - total[self.offsets[:-1]]
+
+    def select(self, rows: Sequence[int] | np.ndarray) -> EncodedRows:
+        """A new set of the given rows, in the given order."""
+        rows = np.asarray(rows, dtype=np.int64)
+        lengths = self.lengths()[rows]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        flat = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return EncodedRows(self.ids[flat], self.mask[flat], offsets)
+
+
+class Chat:
+    """A tokenizer with its chat template.
+
+    Which of MiniMind's two templates applies is read off the tokenizer's special tokens
+    (`STYLES`). Raises `ValueError` for a tokenizer that has neither set.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        style = next((s for s in STYLES if all(tokenizer.token_to_id(t) is not None for t in s)), None)
+        if style is None:
+            raise ValueError("the tokenizer has no chat tokens: expected "
+                             + " or ".join(", ".join(s) for s in STYLES) + ".")
+        # A private copy, because this switch changes how every later call reads special tokens.
+        self.tokenizer = Tokenizer.from_str(tokenizer.to_str())
+        self.tokenizer.encode_special_tokens = True  # inside a message they are text, not structure
+        self.tokenizer.no_truncation(), self.tokenizer.no_padding()
+        self.pad_id, self.start_id, self.end_id = (tokenizer.token_to_id(t) for t in style)
+        self.start_token, self.end_token = style[1], style[2]
+        self._header = {role: [self.start_id, *self._ids(f"{role}\n")] for role in ("system", "user", "assistant")}
+        self._newline = self._ids("\n")
+
+    def _ids(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text, add_special_tokens=False).ids
+
+    @property
+    def vocab_size(self) -> int:
+        """V."""
+        return self.tokenizer.get_vocab_size()
+
+    def _assemble(self, messages: Messages, contents: Sequence[list[int]], max_len: int | None
+                  ) -> tuple[list[int], list[bool]]:
+        ids, mask = [], []
+        for (role, _), content in zip(messages, contents):
+            supervised = role == "assistant"
+            for piece, flag in ((self._header[role], False), (content, supervised),
+                                ([self.end_id], supervised), (self._newline, False)):
+                ids += piece
+                mask += [flag] * len(piece)
+        return ids[:max_len], mask[:max_len]
+
+    def encode(self, messages: Messages, max_len: int | None = None) -> tuple[list[int], list[bool]]:
+        """ids and mask of one conversation, cut to `max_len` tokens; a cut end token is not supervised."""
+        return self._assemble(messages, [self._ids(content) for _, content in messages], max_len)
+
+    def prompt(self, messages: Messages) -> list[int]:
+        """ids of a conversation whose answer is still to be written: ends with the assistant's header."""
+        return self.encode(messages)[0] + self._header["assistant"]
+
+    def encode_rows(self, conversations: Iterable[Conversation | Messages], max_len: int | None = None) -> EncodedRows:
+        """All conversations as flat arrays; row i is conversation i, none is dropped."""
+        rows = [c.messages if isinstance(c, Conversation) else c for c in conversations]
+        texts = [content for messages in rows for _, content in messages]
+        encoded = iter(self.tokenizer.encode_batch_fast(texts, add_special_tokens=False))  # all cores, in Rust
+        ids, mask, offsets = [], [], [0]
+        for messages in rows:
+            row_ids, row_mask = self._assemble(messages, [next(encoded).ids for _ in messages], max_len)
+            ids += row_ids
+            mask += row_mask
+            offsets.append(len(ids))
+        dtype = np.uint16 if self.vocab_size <= 1 << 16 else np.int32
+        return EncodedRows(np.array(ids, dtype), np.array(mask, bool), np.array(offsets, np.int64))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids; the template's tokens are shown, bytes that form no character become U+FFFD."""
+        return self.tokenizer.decode([int(i) for i in ids], skip_special_tokens=False)
+
+    def pieces(self, ids: Sequence[int]) -> list[tuple[int, str]]:
+        """(tokens, text) groups: neighbouring tokens that only together form characters are joined."""
+        groups, start = [], 0
+        for end in range(1, len(ids) + 1):
+            text = self.decode(ids[start:end])
+            # Four bytes are the longest UTF-8 character; beyond that, U+FFFD is in the text itself.
+            if not text.endswith("�") or end - start >= 4 or end == len(ids):
+                groups.append((end - start, text))
+                start = end
+        return groups
+
+    def to_html(self, ids: Sequence[int], mask: Sequence[bool], losses: Sequence[float] | None = None) -> str:
+        """Colour view: one box per token group, supervised ones blue and underlined, template grey.
+
+        With `losses` (T,), in nats, supervised boxes are shaded by their mean loss (6 nats = full
+        orange) and carry the number as a tooltip.
+        """
+        boxes, at = [], 0
+        for size, text in self.pieces(ids):
+            span = slice(at, at + size)
+            supervised, title = bool(mask[at]), f"token {at}: {list(map(int, ids[span]))}"
+            style = "border-bottom:2px solid #0072B2;background:#d6e9f5" if supervised else "color:#666"
+            if losses is not None and supervised:
+                loss = float(np.mean(losses[span]))
+                title += f", loss {loss:.2f} nats"
+                style = f"border-bottom:2px solid #0072B2;background:rgba(230,159,0,{min(max(loss, 0) / 6, 1):.2f})"
+            shown = html.escape(text).replace("\n", "⏎<br>").replace(" ", "&nbsp;")
+            boxes.append(f'<span title="{title}" style="{style};color:#111;margin-right:1px;white-space:normal">{shown}</span>')
+            at += size
+        return ('<div style="font-family:monospace;font-size:14px;line-height:1.9;background:#fff;color:#111;padding:6px">'
+                + "".join(boxes) + "</div>")

@@ -1,0 +1,230 @@
+"""MiniMind's JSONL, line by line: every conversation keeps its file, line and byte offset.
+
+One line is one conversation, {"conversations": [{"role": "user", "content": "..."}, ...]}.
+The common JSON loaders give no line numbers and stop at the first bad line, and a spike can
+only be traced to its text through that number; so the reader is our own. Nothing is lost
+silently: a bad line either raises an error that says where and what, or is counted and
+listed, and conversations read + lines skipped = lines in the file, always.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, Iterator
+
+ROLES = ("system", "user", "assistant")
+MAX_LINE_BYTES = 1 << 20      # a conversation of a million bytes is a broken file, not a conversation
+LARGE_FILE_BYTES = 256 << 20  # beyond this, `load` hands over a memory-mapped data set
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """Messages in order, as (role, content) pairs, and where they were found."""
+
+    messages: tuple[tuple[str, str], ...]
+    file: str
+    line: int    # counted from 1, as editors do
+    offset: int  # bytes before the line, so that `read_at` can jump there
+
+    def __str__(self) -> str:
+        return "\n".join(f"{role}: {content}" for role, content in self.messages)
+
+
+@dataclass(frozen=True)
+class BadLine:
+    """A line that is no conversation: where, what was found, what to do."""
+
+    file: str
+    line: int
+    offset: int
+    found: str
+    advice: str
+
+    def __str__(self) -> str:
+        return f"{self.file}, line {self.line} (byte {self.offset}): {self.found}. {self.advice}"
+
+
+class BadLineError(ValueError):
+    """Raised by strict reading at the first bad line; `bad_line` has the parts."""
+
+    def __init__(self, bad_line: BadLine) -> None:
+        super().__init__(f"{bad_line} To go on without such lines, read with on_error='skip'.")
+        self.bad_line = bad_line
+
+
+@dataclass
+class ReadReport:
+    """What `read` met so far; complete once it is exhausted: read + skipped = lines."""
+
+    read: int = 0
+    skipped: list[BadLine] = field(default_factory=list)
+
+    @property
+    def lines(self) -> int:
+        """Lines seen, good and bad."""
+        return self.read + len(self.skipped)
+
+    def __str__(self) -> str:
+        shown = "".join(f"\n  {bad}" for bad in self.skipped[:10])
+        more = f"\n  ... and {len(self.skipped) - 10} more" if len(self.skipped) > 10 else ""
+        return f"{self.read:,} conversations read, {len(self.skipped):,} lines skipped, {self.lines:,} lines.{shown}{more}"
+
+
+class _Malformed(Exception):
+    def __init__(self, found: str, advice: str) -> None:
+        super().__init__(found)
+        self.found, self.advice = found, advice
+
+
+def _decode(raw: bytes) -> str:
+    if b"\0" in raw:
+        raise _Malformed(f"NUL byte at position {raw.index(0)} of the line",
+                         "The file was cut or written with another encoding (UTF-16?); download it again or convert it to UTF-8.")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _Malformed(f"not UTF-8: byte 0x{raw[error.start]:02x} at position {error.start} of the line",
+                         "Convert the file, for instance: iconv -f GB18030 -t UTF-8.") from None
+
+
+def parse_line(raw: bytes) -> tuple[tuple[str, str], ...]:
+    """Messages of one line of bytes. Raises an error whose text says what was found and what to do."""
+    text = _decode(raw.rstrip(b"\r\n"))
+    if not text.strip():
+        raise _Malformed("an empty line", "Delete it.")
+    try:
+        data = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise _Malformed(f"not JSON ({error})", "Each line must be one whole JSON object.") from None
+    turns = data.get("conversations") if isinstance(data, dict) else None
+    if not isinstance(turns, list) or not turns:
+        raise _Malformed('no list under the key "conversations"',
+                         'Expected {"conversations": [{"role": "user", "content": "..."}, ...]}.')
+    return tuple(_message(turn, i) for i, turn in enumerate(turns)) if _roles(turns) else ()
+
+
+def _roles(turns: list) -> bool:
+    roles = [turn.get("role") if isinstance(turn, dict) else None for turn in turns]
+    talk = roles[1:] if roles[0] == "system" else roles
+    expected = [ROLES[1 + i % 2] for i in range(len(talk))]
+    if talk != expected:
+        at = next(i for i, (got, want) in enumerate(zip(talk, expected)) if got != want)
+        raise _Malformed(f"wrong roles: turn {at + 1 + len(roles) - len(talk)} is {talk[at]!r}, expected {expected[at]!r}",
+                         "After an optional system message, user and assistant take turns, user first.")
+    if "assistant" not in talk:
+        raise _Malformed("no assistant turn", "Without an answer there is nothing to learn from; delete the line.")
+    return True
+
+
+def _message(turn: dict, index: int) -> tuple[str, str]:
+    content = turn.get("content")
+    if not isinstance(content, str) or not content.strip():
+        raise _Malformed(f"empty content in turn {index + 1} ({turn['role']})", "Fill it or delete the line.")
+    if any(0xD800 <= ord(c) <= 0xDFFF for c in content):
+        raise _Malformed(f"half a surrogate pair in turn {index + 1}", "The JSON was written with broken \\u escapes; write it again.")
+    return turn["role"], content
+
+
+def _lines(stream: BinaryIO, max_bytes: int) -> Iterator[tuple[int, int, bytes, int]]:
+    """(line, offset, bytes, size); of a line over `max_bytes` only the head is kept in memory."""
+    line = offset = 0
+    while head := stream.readline(max_bytes + 1):
+        line, size, tail = line + 1, len(head), head
+        while not tail.endswith(b"\n") and (tail := stream.readline(1 << 16)):
+            size += len(tail)
+        yield line, offset, head, size
+        offset += size
+
+
+def read(path: str | Path, *, on_error: str = "raise", report: ReadReport | None = None,
+         max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[Conversation]:
+    """Stream the conversations of a JSONL file, one line in memory at a time.
+
+    on_error "raise" stops at the first bad line with `BadLineError`; "skip" goes on, and
+    `report`, if given, counts what was read and lists what was skipped. A UTF-8 byte order
+    mark at the start of the file is accepted. Raises `FileNotFoundError`, `ValueError`.
+    """
+    if on_error not in ("raise", "skip"):
+        raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}.")
+    report = ReadReport() if report is None else report
+    with open(path, "rb") as stream:
+        for line, offset, raw, size in _lines(stream, max_line_bytes):
+            try:
+                if size > max_line_bytes + raw.endswith(b"\n"):
+                    raise _Malformed(f"a line of {size:,} bytes, over the limit of {max_line_bytes:,}",
+                                     "A line break is missing, or raise max_line_bytes.")
+                messages = parse_line(raw.removeprefix(b"\xef\xbb\xbf") if line == 1 else raw)
+            except _Malformed as bad:
+                bad_line = BadLine(str(path), line, offset, bad.found, bad.advice)
+                if on_error == "raise":
+                    raise BadLineError(bad_line) from None
+                report.skipped.append(bad_line)
+            else:
+                report.read += 1
+                yield Conversation(messages, str(path), line, offset)
+
+
+def read_at(path: str | Path, offset: int, line: int = 0) -> Conversation:
+    """The one conversation that starts at byte `offset`; raises `ValueError` where none does."""
+    with open(path, "rb") as stream:
+        stream.seek(offset)
+        try:
+            return Conversation(parse_line(stream.readline()), str(path), line, offset)
+        except _Malformed as bad:
+            raise BadLineError(BadLine(str(path), line, offset, bad.found, bad.advice)) from None
+
+
+def write(path: str | Path, conversations: list[tuple[tuple[str, str], ...]]) -> None:
+    """Write messages as MiniMind JSONL: UTF-8, one conversation a line, `\\n` line ends."""
+    with open(path, "w", encoding="utf-8", newline="\n") as stream:
+        for messages in conversations:
+            turns = [{"role": role, "content": content} for role, content in messages]
+            stream.write(json.dumps({"conversations": turns}, ensure_ascii=False) + "\n")
+
+
+def as_dataset(path: str | Path, *, on_error: str = "raise", cache_dir: str | Path | None = None):
+    """A memory-mapped `datasets.Dataset` (columns roles, contents, line, offset) of a large file.
+
+    Built once by streaming, then read from disk: memory stays flat whatever the file's size.
+    The cache key holds the file's size and time of change, so an edited file is read anew.
+    """
+    import datasets  # half a second to import: only who needs it pays
+
+    datasets.disable_progress_bars()
+    stat = Path(path).stat()
+    features = datasets.Features({"roles": datasets.List(datasets.Value("string")),
+                                  "contents": datasets.List(datasets.Value("string")),
+                                  "line": datasets.Value("int64"), "offset": datasets.Value("int64")})
+    return datasets.Dataset.from_generator(
+        _dataset_rows, features=features, cache_dir=None if cache_dir is None else str(cache_dir),
+        gen_kwargs={"path": str(Path(path).resolve()), "on_error": on_error,
+                    "version": (stat.st_size, stat.st_mtime_ns)})
+
+
+def _dataset_rows(path: str, on_error: str, version: tuple[int, int]) -> Iterator[dict]:
+    for c in read(path, on_error=on_error):
+        roles, contents = zip(*c.messages)
+        yield {"roles": list(roles), "contents": list(contents), "line": c.line, "offset": c.offset}
+
+
+class DatasetView:
+    """A sequence of `Conversation`s over a memory-mapped data set made by `as_dataset`."""
+
+    def __init__(self, dataset, file: str) -> None:
+        self.dataset, self.file = dataset, file
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Conversation:
+        row = self.dataset[int(index)]
+        return Conversation(tuple(zip(row["roles"], row["contents"])), self.file, row["line"], row["offset"])
+
+
+def load(path: str | Path, *, on_error: str = "raise", large: int = LARGE_FILE_BYTES) -> list[Conversation] | DatasetView:
+    """All conversations of a file: a list if it is small, memory-mapped beyond `large` bytes."""
+    if Path(path).stat().st_size <= large:
+        return list(read(path, on_error=on_error))
+    return DatasetView(as_dataset(path, on_error=on_error), str(path))

@@ -1,0 +1,207 @@
+"""The training loop: one generator that yields a `StepRecord` per optimiser step.
+
+    rows = order(epoch) -> batch -> micro-batches -> sum of losses / tokens of the batch -> backward -> one step
+
+Being a generator, it pauses where its caller pauses, and stops, with the model in a consistent
+state, when the caller stops asking. It knows no detector, no plot and no widget; they read the
+records. The loss is divided by the supervised tokens of the whole batch, which are known before
+the first forward pass, so the gradient is the full batch's however the batch is cut.
+
+    B conversations of a batch   M micro-batches   N conversations of the file
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import time
+from typing import Callable, Iterator, Mapping
+
+import numpy as np
+import torch
+
+from . import order
+from .batching import batches, collate, micro_batches
+from .chat import EncodedRows
+from .config import Scalar, TrainConfig
+from .loss import sample_cross_entropy
+from .model import LanguageModel
+from .records import StepRecord
+
+EVAL_TOKEN_BUDGET = 8192  # padded tokens per forward pass where no gradient is kept
+
+
+class NonFiniteLoss(ArithmeticError):
+    """Loss or gradient became NaN or infinite; the optimiser step was not taken."""
+
+    def __init__(self, step: int, rows: np.ndarray, cause: str) -> None:
+        super().__init__(f"loss or gradient is not finite at step {step}; stopped before the optimiser step. "
+                         f"Rows of the batch: {', '.join(map(str, rows))}. {cause}")
+        self.step, self.rows, self.cause = step, rows, cause
+
+
+def choose_device(name: str = "cpu") -> torch.device:
+    """"cpu" (the reference), "cuda", "mps", or "auto": CUDA if there is one, else the CPU, never MPS.
+
+    Raises `ValueError` for a device that this machine does not have.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    kind = name.partition(":")[0]
+    if not available.get(kind):
+        raise ValueError(f"device {name!r} is not available here; available: "
+                         f"{', '.join(k for k, ok in available.items() if ok)}.")
+    return torch.device(name)
+
+
+def learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:
+    """Learning rate of optimiser step `step` (0-based).
+
+    minimind_2025: lr/10 + lr/2 (1 + cos(pi t/T)), from 1.1 lr to 0.1 lr (train_full_sft.py at commit
+    e7ed058); minimind: lr (0.1 + 0.45 (1 + cos(pi t/T))), from lr to 0.1 lr (trainer_utils.py, late
+    2025). There t counts micro-batches, here optimiser steps: the same curve.
+    """
+    cosine = 1 + math.cos(math.pi * step / total_steps)
+    factor = {"minimind_2025": 0.1 + 0.5 * cosine, "minimind": 0.1 + 0.45 * cosine, "constant": 1.0}
+    return config.learning_rate * factor[config.schedule]
+
+
+def make_optimizer(model: LanguageModel, config: TrainConfig) -> torch.optim.Optimizer | None:
+    """AdamW or SGD over all parameters, weight decay on all of them as MiniMind has it; None if frozen."""
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(model.parameters(), lr=config.learning_rate, betas=config.betas, eps=config.eps,
+                                 weight_decay=config.weight_decay, fused=True)
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(model.parameters(), lr=config.learning_rate, momentum=config.momentum,
+                               weight_decay=config.weight_decay)
+    return None
+
+
+def sample_losses(model: LanguageModel, data: EncodedRows) -> tuple[np.ndarray, np.ndarray]:
+    """Token-mean loss (N,) of every conversation under the model as it is, and supervised tokens (N,).
+
+    In nats; NaN for a conversation without a supervised token. Changes nothing.
+    """
+    with torch.inference_mode():
+        sums = _sum_losses(model, data, np.arange(len(data)), None, TrainConfig(token_budget=EVAL_TOKEN_BUDGET))
+    counts = data.supervised()
+    return np.divide(sums, counts, out=np.full(len(data), np.nan), where=counts > 0), counts
+
+
+def mean_loss(model: LanguageModel, data: EncodedRows) -> float:
+    """Loss over all supervised tokens of a set, sum / count, in nats."""
+    losses, counts = sample_losses(model, data)
+    return float(np.nansum(losses * counts) / counts.sum())
+
+
+def train(model: LanguageModel, data: EncodedRows, config: TrainConfig, *,
+          probes: Mapping[str, EncodedRows] | None = None,
+          should_stop: Callable[[], bool] = lambda: False) -> Iterator[StepRecord]:
+    """Fine-tune `model` in place, on the device where it lives, and yield a record per step.
+
+    `probes` are held-out sets by name, measured every `config.probe_every` steps before the
+    update. `should_stop` is asked before each step. With `optimizer="none"` the model stays as
+    it is and the records show what a frozen model sees. Raises `NonFiniteLoss` before the
+    optimiser could spread it, `ValueError` for an empty data set or an unknown order.
+    """
+    if not len(data):
+        raise ValueError("there is nothing to train on: the data set has no rows.")
+    optimizer, total = make_optimizer(model, config), config.total_steps(len(data))
+    order.make(config.order, 1)  # an unknown order is an error before the first step, not after
+    supervised, step, seen = data.supervised(), 0, 0
+    for epoch in range(config.epochs):
+        for rows in batches(order.make(config.order, len(data), seed=config.seed, epoch=epoch), config.batch_size):
+            if should_stop() or step == config.max_steps:
+                return
+            start = time.perf_counter()
+            measured = ({name: mean_loss(model, probe) for name, probe in (probes or {}).items()}
+                        if config.probe_every and step % config.probe_every == 0 else {})
+            lr = learning_rate(config, step, total)
+            sums, grad_norm = _optimise(model, data, rows, optimizer, lr, supervised[rows], config, step)
+            yield StepRecord(step=step, epoch=epoch, samples_seen=seen, rows=rows, lr=lr, grad_norm=grad_norm,
+                             probes=measured, **_losses(sums, supervised[rows], config),
+                             seconds=time.perf_counter() - start)
+            step, seen = step + 1, seen + len(rows)
+
+
+def _optimise(model: LanguageModel, data: EncodedRows, rows: np.ndarray, optimizer: torch.optim.Optimizer | None,
+              lr: float, counts: np.ndarray, config: TrainConfig, step: int) -> tuple[np.ndarray, float]:
+    """One optimiser step: sums of losses (B,) before it, and the gradient's norm before clipping."""
+    if not counts.any():
+        raise ValueError(f"step {step}: no supervised token in rows {', '.join(map(str, rows))}; "
+                         "all answers lie beyond max_seq_len. Raise it or drop these rows.")
+    if optimizer is None:
+        with torch.inference_mode():
+            sums = _sum_losses(model, data, rows, None, config)
+        grad_norm = float("nan")
+    else:
+        optimizer.zero_grad(set_to_none=True)
+        sums = _sum_losses(model, data, rows, _weights(counts, config), config)
+        # An infinite limit clips nothing and still returns the norm.
+        grad_norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip or math.inf))
+    if not np.isfinite(sums).all() or math.isinf(grad_norm) or (optimizer is not None and math.isnan(grad_norm)):
+        raise NonFiniteLoss(step, rows, _likely_cause(model, step, lr))
+    if optimizer is not None:
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.step()
+    return sums, grad_norm
+
+
+def _sum_losses(model: LanguageModel, data: EncodedRows, rows: np.ndarray, weights: np.ndarray | None,
+                config: TrainConfig) -> np.ndarray:
+    """Forward (and, with `weights`, backward) over a batch in micro-batches; sums of losses (B,)."""
+    device, sums = model.embedding.weight.device, np.empty(len(rows))
+    for part in micro_batches(rows, data.lengths(), micro_batch_size=config.micro_batch_size,
+                              token_budget=config.token_budget):
+        ids, mask = (t.to(device) for t in collate(data, rows[part]))              # (b, T)
+        part_sums, _ = sample_cross_entropy(model.hidden(ids), model.head, ids, mask)  # (b,)
+        if weights is not None:
+            (part_sums * torch.from_numpy(weights[part]).to(part_sums)).sum().backward()
+        sums[part] = part_sums.detach().cpu().numpy()
+    return sums
+
+
+def _micro_index(n: int, config: TrainConfig) -> np.ndarray:
+    """Which micro-batch a data loader would put each of the n rows in, (n,)."""
+    return np.arange(n) // (config.micro_batch_size or config.batch_size)
+
+
+def _weights(counts: np.ndarray, config: TrainConfig) -> np.ndarray:
+    """Weight (B,) of each conversation's summed loss in the batch loss.
+
+    tokens: 1 / all tokens. micro_batches: 1 / (M n_k), n_k the tokens of its micro-batch, which is
+    MiniMind's mean of means; micro-batches without a supervised token do not count.
+    """
+    if config.loss_average == "tokens":
+        return np.full(len(counts), 1 / counts.sum())
+    part_counts = np.bincount(_micro_index(len(counts), config), weights=counts)
+    own = part_counts[_micro_index(len(counts), config)]
+    return np.divide(1, own * np.count_nonzero(part_counts), out=np.zeros(len(counts)), where=own > 0)
+
+
+def _losses(sums: np.ndarray, counts: np.ndarray, config: TrainConfig) -> dict[str, float | int | np.ndarray]:
+    part = _micro_index(len(counts), config)
+    part_sums, part_counts = np.bincount(part, weights=sums), np.bincount(part, weights=counts)
+    mean = lambda s, n: np.divide(s, n, out=np.full(len(s), np.nan), where=n > 0)
+    return {"loss": float(sums.sum() / counts.sum()), "tokens": int(counts.sum()),
+            "micro_losses": mean(part_sums, part_counts), "sample_losses": mean(sums, counts), "sample_tokens": counts}
+
+
+def _likely_cause(model: LanguageModel, step: int, lr: float) -> str:
+    if not all(p.isfinite().all() for p in model.parameters()):
+        return "Likely cause: the weights themselves are no longer finite; start again from a sound checkpoint."
+    if step == 0:
+        return "Likely cause: no update was made yet, so look at the checkpoint, or at a precision too small for its values."
+    return (f"Likely cause: a learning rate that is too high (it was {lr:.2g}); lower it, warm up, or clip the gradient. "
+            "If it comes back at the same rows with a smaller rate, read these rows.")
+
+
+def describe(model: LanguageModel, config: TrainConfig, **more: Scalar) -> dict[str, object]:
+    """What a run was and where it ran, ready for JSON: the `info` of a `Run`."""
+    return {"model_config": model.config.to_dict(), "train_config": config.to_dict(), **more,
+            "environment": {"device": model.embedding.weight.device.type, "threads": torch.get_num_threads(),
+                            "cpus": os.cpu_count(), "machine": platform.machine(), "torch": torch.__version__.split("+")[0],
+                            "python": platform.python_version()}}
