@@ -41,7 +41,7 @@ SEGMENTS = (("code", 64), ("en", 128), ("math", 192), ("zh_classical", 256), ("e
 FIRST_GAP, GAP = 500, 200  # least Chinese rows before the first segment, and after each
 NEAR_DUPLICATE = 0.6       # Jaccard similarity of character 5-grams
 BASES = {"nano": TrainConfig(order="shuffle", epochs=10, learning_rate=3e-3, schedule="minimind", seed=SEED),
-         "lite": TrainConfig(order="shuffle", epochs=8, learning_rate=2e-3, schedule="minimind", seed=SEED)}
+         "lite": TrainConfig(order="shuffle", epochs=10, learning_rate=2e-3, schedule="minimind", seed=SEED)}
 TEXT_FILES = ("pretrain.jsonl", "sft.jsonl", "sft.blocks.json", "probes.jsonl", "tokenizer.json")
 
 
@@ -129,7 +129,9 @@ def build_text(out: Path) -> None:
     truth = {"about": "0-based row ranges, half-open; rows outside are Chinese chat, knowledge and writing, mixed",
              "segments": blocks, "probe_rows_per_domain": PROBES, "probe_domains": list(parts.probes)}
     (out / "sft.blocks.json").write_text(json.dumps(truth, indent=1) + "\n", encoding="utf-8", newline="\n")
-    texts = [content for c in parts.pretrain + rows for _, content in c.messages]
+    # All that training may ever see: this file's rows and those that other layouts may draw.
+    trainable = parts.pretrain + parts.chinese + [c for rows in parts.odd.values() for c in rows]
+    texts = [content for c in trainable for _, content in c.messages]
     tokenizer = train_tokenizer(texts, ModelConfig.preset("nano").vocab_size)
     (out / "tokenizer.json").write_text(tokenizer.to_str(pretty=False) + "\n", encoding="utf-8", newline="\n")
 

@@ -1,0 +1,151 @@
+"""Command line: python -m minimind_lite {reproduce, train}."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from . import __version__, assets, experiments, plots, spikes
+from .config import OPTIMIZERS, SCHEDULES, ModelConfig, TrainConfig
+from .conversations import ReadReport, read
+from .model import LanguageModel
+from .order import KINDS
+from .records import RunWriter
+from .trainer import choose_device, describe, train
+
+
+class _Bar:
+    """A tqdm bar per run, driven by an experiment's progress callback."""
+
+    def __init__(self) -> None:
+        self.name, self.bar = None, None
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if what != self.name:
+            self.close()
+            self.name, self.bar = what, tqdm(total=total, desc=what, unit="step")
+        self.bar.update(done - self.bar.n)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+def reproduce(arguments: argparse.Namespace) -> int:
+    """File order, frozen, shuffled: table on the terminal, picture in a file."""
+    start, bar = time.perf_counter(), _Bar()
+    runs = experiments.reproduce(model=arguments.model, seeds=arguments.seeds, progress=bar)
+    bar.close()
+    summaries = [experiments.summarise(run) for run in runs.values()]
+    print(experiments.table(summaries))
+    print("Heights: first batch wholly inside the segment minus the trailing median, nats per token. "
+          "* = part of an event with z >= 6 and at least 0.3 nats.")
+    shuffled = [s for s in summaries if s.name.startswith("shuffled")]
+    print(f"Shuffled, {len(shuffled)} seed{'s' * (len(shuffled) > 1)}: {sum(len(s.events) for s in shuffled)} events, "
+          f"largest height {max(s.largest[0] for s in shuffled):.2f} nats, largest z {max(s.largest[1] for s in shuffled):.1f}.")
+    plot = figure(runs)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    plot.save(arguments.out)
+    print(plot.summary)
+    print(f"Picture: {arguments.out}    {time.perf_counter() - start:.0f} s")
+    return 0
+
+
+def figure(runs: dict) -> plots.Plot:
+    """File order with its spikes marked, frozen, and the first shuffled run, on one pair of axes."""
+    shown = {"file order": runs["file"], "frozen model": runs["frozen"],
+             "shuffled": next(run for name, run in runs.items() if name.startswith("shuffled"))}
+    return plots.loss_curve(shown, segments=assets.segments(), events=spikes.find(runs["file"].loss), strips=3,
+                            title="One data set, one model: three ways to pass over the file")
+
+
+def train_command(arguments: argparse.Namespace) -> int:
+    """Fine-tune on a JSONL file and leave a run folder."""
+    device = choose_device(arguments.device)
+    chat, report = assets.chat(), ReadReport()
+    path = arguments.data or assets.folder() / "sft.jsonl"
+    rows = chat.encode_rows(read(path, on_error="skip" if arguments.skip_bad_lines else "raise", report=report), arguments.max_seq_len)
+    print(report)
+    if arguments.model in ("nano", "lite"):
+        model = assets.base_model(arguments.model, device=str(device))
+    else:
+        model = LanguageModel(ModelConfig.preset(arguments.model), seed=arguments.seed).to(device)
+        print(f"{arguments.model} starts from random weights: no base checkpoint of it is shipped.")
+    names = ("order", "batch_size", "micro_batch_size", "epochs", "optimizer", "learning_rate", "schedule", "probe_every", "seed", "max_steps")
+    config = TrainConfig(**{name: getattr(arguments, name) for name in names})
+    probes = assets.probes(chat) if config.probe_every else None
+    total = min(config.total_steps(len(rows)), config.max_steps or sys.maxsize)
+    with RunWriter(arguments.out, describe(model, config, data=str(path), rows=len(rows))) as writer:
+        with tqdm(train(model, rows, config, probes=probes), total=total, unit="step") as steps:
+            losses = []
+            for record in steps:
+                writer.write(record)
+                losses.append(record.loss)
+                steps.set_postfix(loss=f"{record.loss:.3f}")
+    events = spikes.find(losses) if len(losses) > spikes.WINDOW else []
+    print(f"{len(losses)} steps, {len(events)} spike events. Run folder: {arguments.out}")
+    for e in events:
+        print(f"  steps {e.start}–{e.stop - 1}: +{e.peak_height:.2f} nats, z = {e.z:.1f}")
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(prog="python -m minimind_lite", description="Reproduce and diagnose MiniMind's loss spikes.")
+    top.add_argument("--version", action="version", version=__version__)
+    commands = top.add_subparsers(dest="command", required=True)
+
+    p = commands.add_parser("reproduce", help="file order against frozen and shuffled: table and picture, under a minute",
+                            formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    p.add_argument("--model", choices=("nano", "lite"), default="nano", help="shipped base model")
+    p.add_argument("--seeds", type=_positive, default=1, help="shuffle seeds, 0 to N-1")
+    p.add_argument("--out", type=Path, default=Path("my_work/reproduce.png"), help="where the picture goes")
+    p.set_defaults(run=reproduce)
+
+    d = TrainConfig()
+    p = commands.add_parser("train", help="fine-tune on a MiniMind JSONL and record the run", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    p.add_argument("--data", type=Path, help="JSONL file; the shipped data/sft.jsonl if left out")
+    p.add_argument("--out", type=Path, required=True, help="run folder to write (config.json, steps/, samples/)")
+    p.add_argument("--model", choices=tuple(ModelConfig.PRESETS), default="nano", help="size")
+    p.add_argument("--device", default="cpu", help="cpu, cuda, mps or auto (CUDA if there is one, else CPU)")
+    p.add_argument("--order", default=d.order, help="one of " + ", ".join(KINDS))
+    p.add_argument("--batch-size", type=_positive, default=d.batch_size, help="conversations per optimiser step")
+    p.add_argument("--micro-batch-size", type=_positive, help="conversations per forward pass; cut by length if left out")
+    p.add_argument("--epochs", type=_positive, default=d.epochs, help="passes over the file")
+    p.add_argument("--max-steps", type=_positive, help="stop after so many steps, schedule unchanged")
+    p.add_argument("--optimizer", choices=OPTIMIZERS, default=d.optimizer, help="none = a frozen model")
+    p.add_argument("--learning-rate", type=float, default=d.learning_rate, help="see --schedule")
+    p.add_argument("--schedule", choices=SCHEDULES, default=d.schedule, help="MiniMind's of February 2025, of late 2025, or constant")
+    p.add_argument("--probe-every", type=int, default=20, help="measure held-out loss every N steps, 0 = never")
+    p.add_argument("--max-seq-len", type=_positive, default=512, help="tokens per conversation, longer ones are cut")
+    p.add_argument("--skip-bad-lines", action="store_true", help="list malformed lines and go on, instead of stopping")
+    p.add_argument("--seed", type=int, default=d.seed, help="of the order")
+    p.set_defaults(run=train_command)
+    return top
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+    return int(text)
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run a command; an error that a user can cause is one line, not a traceback."""
+    arguments = parser().parse_args(words)
+    try:
+        return arguments.run(arguments)
+    except (ValueError, OSError, ArithmeticError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; what was recorded so far is kept", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
