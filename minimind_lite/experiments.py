@@ -51,7 +51,7 @@ def run_once(config: TrainConfig, *, model: str = "nano", data: EncodedRows | No
         records.append(record)
         progress(name, len(records), total)
     after = {p: mean_loss(net, rows) for p, rows in (probes or {}).items()}
-    return Run(describe(net, config, name=name, model=model, rows=len(data)) | {"probes_after": after}, tuple(records))
+    return Run(describe(net, config, name=name, base=model, rows=len(data)) | {"probes_after": after}, tuple(records))
 
 
 def odd_rows(n_rows: int) -> np.ndarray:
