@@ -33,12 +33,12 @@ ISSUE_173 = {"as reported": TrainConfig(order="file", epochs=3),
 Progress = Callable[[str, int, int], None]  # (what runs, steps done, steps in all)
 
 
-def _quiet(what: str, done: int, total: int) -> None:
-    pass
+def quiet(what: str, done: int, total: int) -> None:
+    """No progress shown."""
 
 
 def run_once(config: TrainConfig, *, model: str = "nano", data: EncodedRows | None = None,
-             probes: Mapping[str, EncodedRows] | None = None, name: str = "run", progress: Progress = _quiet) -> Run:
+             probes: Mapping[str, EncodedRows] | None = None, name: str = "run", progress: Progress = quiet) -> Run:
     """One run from the shipped base `model`; probes, where given, are also measured after the last step.
 
     `progress` is called after every step. Raises what `train` raises.
@@ -92,7 +92,7 @@ def summarise(run: Run) -> Summary:
     return Summary(str(run.info.get("name", "")), len(run), base_loss(run), found, spikes.find(run.loss), largest, change)
 
 
-def reproduce(*, model: str = "nano", seeds: int = 1, progress: Progress = _quiet) -> dict[str, Run]:
+def reproduce(*, model: str = "nano", seeds: int = 1, progress: Progress = quiet) -> dict[str, Run]:
     """File order, frozen, and shuffled with seeds 0 .. seeds-1, all from the same base model."""
     chat = assets.chat()
     data, probes = assets.sft_rows(chat), assets.probes(chat)
@@ -117,7 +117,7 @@ def table(summaries: list[Summary]) -> str:
                      for r in rows)
 
 
-def record(folder: Path, *, progress: Progress = _quiet) -> None:
+def record(folder: Path, *, progress: Progress = quiet) -> None:
     """Record the runs that lessons and README show, under `folder` (nano; five shuffle seeds; three epochs)."""
     for name, run in reproduce(seeds=5, progress=progress).items():
         run.save(folder / f"nano-{name.replace(', seed ', '-')}")

@@ -8,17 +8,21 @@ goes to `my_work/` (or MINIMIND_LITE_WORK), which git ignores, so no update ever
 
 from __future__ import annotations
 
+import html
 import inspect
 import json
 import os
 import textwrap
+import time
 from pathlib import Path
 from typing import Mapping, Sequence
 
+import numpy as np
 import torch
 from IPython.display import HTML, Markdown, display
 
 from . import __version__, assets
+from .records import Run
 
 REPO_URL = ""  # address of the published repository; the notebooks' first cell takes it from the environment until it is known
 LETTERS = "abcdefgh"
@@ -46,9 +50,45 @@ def show_source(thing: object) -> None:
     display(Markdown(f"`{path.parent.name}/{path.name}`, line {line}:\n```python\n{source}```"))
 
 
+class Progress:
+    """Progress of an experiment as one line that is replaced in place; what stays says what was done."""
+
+    def __init__(self) -> None:
+        self._what, self._handle, self._start, self._last = None, None, 0.0, 0.0
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if what != self._what:
+            self._what, self._start, self._handle = what, now, display(Markdown(f"{what} …"), display_id=True)
+        if done == total:
+            text = f"{what}: {total} steps, done."
+        elif now - self._last > 0.5:
+            text = f"{what}: step {done} of {total}, about {(now - self._start) / done * (total - done):.0f} s left"
+        else:
+            return
+        self._last = now
+        if self._handle is not None:  # there is none outside a notebook
+            self._handle.update(Markdown(text))
+
+
+def open_step(run: Run, step: int, *, most: int = 4, characters: int = 90) -> None:
+    """Read the conversations that made one step's loss: file line, loss, beginning of question and answer.
+
+    The `most` hardest are shown, hardest first. `step` is a position in the run.
+    """
+    record, rows = run.records[step], assets.conversations()
+    hardest = np.argsort(-np.nan_to_num(record.sample_losses))[:most]
+    cut = lambda text: html.escape(text[:characters] + "…" * (len(text) > characters)).replace("\n", " ⏎ ").replace("|", "&#124;")
+    lines = [f"| {rows[record.rows[i]].line} | {record.sample_losses[i]:.2f} | {cut(rows[record.rows[i]].messages[0][1])} "
+             f"| {cut(rows[record.rows[i]].messages[1][1])} |" for i in hardest]
+    display(Markdown(f"Step {record.step}, loss {record.loss:.2f}: the {len(hardest)} hardest of its {len(record.rows)} conversations.\n\n"
+                     "| line of sft.jsonl | loss (nats) | question | answer |\n|---|---|---|---|\n" + "\n".join(lines)))
+
+
 def answer(text: str, title: str = "Answer") -> None:
     """A folded answer: one click to open, nothing given away before."""
-    display(HTML(f"<details><summary><b>{title}</b></summary><pre style='white-space:pre-wrap'>{text}</pre></details>"))
+    display(HTML(f"<details><summary><b>{title}</b></summary>"
+                 f"<pre style='white-space:pre-wrap'>{html.escape(text)}</pre></details>"))
 
 
 class Prediction:

@@ -34,6 +34,7 @@ STYLE = {"font.size": 12, "axes.spines.top": False, "axes.spines.right": False, 
          "legend.frameon": False, "axes.unicode_minus": False, "figure.dpi": 100}
 CJK_FAMILIES = ("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "Source Han Sans CN", "PingFang SC",
                 "Hiragino Sans GB", "Microsoft YaHei", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "SimHei", "Heiti TC")
+MOST_LABELS = 6  # beyond that, labels over spikes would cover each other; the sentence still has them all
 _RENDER = threading.RLock()  # matplotlib's text layout is not thread-safe, and callbacks may come on any thread
 
 
@@ -121,29 +122,33 @@ def _strip(ax: Axes, run: Run, segments: Sequence[Segment], axis: str, label: st
         spine.set_visible(False)
 
 
-def _mark(ax: Axes, run: Run, event: SpikeEvent, axis: str, text: str) -> None:
-    ax.annotate(text, (_x(run, axis)[event.peak], run.loss[event.peak]), xytext=(0, 6), textcoords="offset points",
-                ha="center", va="bottom", fontsize=11, arrowprops=None)
-    ax.plot(_x(run, axis)[event.peak], run.loss[event.peak], marker="v", color="#D55E00", ms=7, ls="none", zorder=5)
+def _mark(ax: Axes, runs: Sequence[Run], event: SpikeEvent, axis: str, *, label: bool) -> None:
+    """Mark a spike of the first run; its height and z stand above whatever the other runs draw there."""
+    x, near = _x(runs[0], axis)[event.peak], slice(max(event.start - 3, 0), event.stop + 3)
+    top = max(run.loss[near].max(initial=runs[0].loss[event.peak]) for run in runs)
+    ax.plot(x, runs[0].loss[event.peak], marker="v", color="#D55E00", ms=7, ls="none", zorder=5)
+    if label:
+        ax.annotate(f"+{event.peak_height:.2f} nats\nz = {event.z:.0f}", (x, top), xytext=(0, 6),
+                    textcoords="offset points", ha="center", va="bottom", fontsize=11)
 
 
 def loss_curve(runs: Mapping[str, Run], *, segments: Sequence[Segment] = (), events: Sequence[SpikeEvent] = (),
-               ghosts: Sequence[Run] = (), band: Sequence[Run] = (), axis: str = "samples", strips: int = 1,
+               ghosts: Sequence[Run] = (), band: Sequence[Run] = (), axis: str = "samples", strips: Sequence[str] | None = None,
                title: str = "", size: tuple[float, float] = (10, 5)) -> Plot:
     """Training loss of up to five runs on one pair of axes.
 
     `events` mark spikes of the first run with their height and z; `segments` draw, under the
-    curve, which domains each batch of the first `strips` runs held; `ghosts` are earlier runs in
-    grey; `band` shades the range over seeds. `axis` is "samples" seen or optimiser "steps". Raises
-    `ValueError` for no run or more than five.
+    curve, which domains each batch held, for the runs named in `strips` (the first, if left out);
+    `ghosts` are earlier runs in grey; `band` shades the range over seeds. `axis` is "samples" seen
+    or optimiser "steps". Raises `ValueError` for no run or more than five.
     """
     if not 1 <= len(runs) <= len(LINES):
         raise ValueError(f"loss_curve draws 1 to {len(LINES)} runs on one pair of axes, got {len(runs)}; leave some out.")
-    first, shown = next(iter(runs.values())), list(runs.items())[:strips if segments else 0]
+    shown = [(label, runs[label]) for label in (list(runs)[:1] if strips is None else strips)] if segments else []
     with _RENDER, matplotlib.rc_context(_style()):
         figure, (ax, *below) = _axes(size, 1 + len(shown), [12, *[1] * len(shown)])
-        for ghost in ghosts:
-            ax.plot(_x(ghost, axis), ghost.loss, color="#BBBBBB", lw=1, zorder=1)
+        for i, ghost in enumerate(ghosts):
+            ax.plot(_x(ghost, axis), ghost.loss, color="#BBBBBB", lw=1, zorder=1, label="earlier" if i == 0 else None)
         if band:
             lowest, highest = np.min([r.loss for r in band], axis=0), np.max([r.loss for r in band], axis=0)
             ax.fill_between(_x(band[0], axis), lowest, highest, color="#56B4E9", alpha=0.3, lw=0,
@@ -151,14 +156,15 @@ def loss_curve(runs: Mapping[str, Run], *, segments: Sequence[Segment] = (), eve
         for (label, run), (colour, style) in zip(runs.items(), LINES):
             ax.plot(_x(run, axis), run.loss, color=colour, ls=style, lw=1.6, label=label)
         for event in events:
-            _mark(ax, first, event, axis, f"+{event.peak_height:.2f} nats\nz = {event.z:.0f}")
+            _mark(ax, list(runs.values()), event, axis, label=len(events) <= MOST_LABELS)
         for strip, (label, run) in zip(below, shown):
             _strip(strip, run, segments, axis, label)
         present = [d for d in DOMAIN_COLOURS if d == "zh" or d in {s.domain for s in segments}]
         handles = [Patch(color=DOMAIN_COLOURS[d], label=NAMES[d]) for d in present] if shown else []
         ax.legend(handles=ax.get_legend_handles_labels()[0] + handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=11)
         ax.set(title=title, ylabel="training loss (nats per token)")
-        ax.margins(y=0.12)
+        lowest, highest = ax.get_ylim()
+        ax.set_ylim(lowest, highest + (0.2 if events else 0.05) * (highest - lowest))
         (below or [ax])[-1].set_xlabel("conversations seen" if axis == "samples" else "optimiser steps")
     return Plot(figure, _curve_summary(runs, segments, events))
 
@@ -175,6 +181,15 @@ def _curve_summary(runs: Mapping[str, Run], segments: Sequence[Segment], events:
         text += " Spikes in " + next(iter(runs)) + ": " + "; ".join(
             f"+{e.peak_height:.2f} nats (z = {e.z:.0f}) at rows {rows(e)}" for e in events) + "."
     return text
+
+
+def message(text: str, size: tuple[float, float] = (9.5, 4.4)) -> Plot:
+    """A sentence where a curve will be."""
+    with _RENDER, matplotlib.rc_context(_style()):
+        figure, (ax,) = _axes(size)
+        ax.text(0.5, 0.5, drawable(text), ha="center", va="center", fontsize=14)
+        ax.set_axis_off()
+    return Plot(figure, text)
 
 
 def bar_chart(values: Mapping[str, float], *, title: str, xlabel: str, errors: Mapping[str, float] | None = None,

@@ -83,6 +83,10 @@ class Run:
         """Names of all probes that were measured at least once."""
         return sorted({name for r in self.records for name in r.probes})
 
+    def every(self, n: int, first: int = 0) -> Run:
+        """What a log shows that keeps one step in `n`, from step `first` on."""
+        return Run(self.info, self.records[first::n])
+
     def losses_by_row(self, n_rows: int, epoch: int = 0) -> np.ndarray:
         """Loss of each conversation at its own step, re-sorted into file order (n_rows,); NaN where not met."""
         out = np.full(n_rows, np.nan)

@@ -1,0 +1,105 @@
+"""Both cuts, into batches and into micro-batches, lose nothing and take nothing twice."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minimind_lite.batching import batches, collate, micro_batches
+from minimind_lite.chat import EncodedRows
+
+FEW = settings(max_examples=80, deadline=None)
+
+# Three conversations of 3, 1 and 2 tokens.
+DATA = EncodedRows(ids=np.array([11, 12, 13, 21, 31, 32], np.uint16),
+                   mask=np.array([0, 1, 1, 0, 1, 0], bool), offsets=np.array([0, 3, 4, 6]))
+
+
+@st.composite
+def batch_of_lengths(draw):
+    """Lengths of a data set, and some of its rows in any order."""
+    lengths = np.array(draw(st.lists(st.integers(1, 60), min_size=1, max_size=30)))
+    rows = draw(st.lists(st.sampled_from(range(len(lengths))), min_size=1, max_size=30, unique=True))
+    return np.array(rows), lengths
+
+
+@FEW
+@given(st.integers(0, 50), st.integers(1, 12))
+def test_batches_in_a_row_are_the_order(n, batch_size):
+    order = np.random.default_rng(0).permutation(n)
+    cut = list(batches(order, batch_size))
+    assert np.concatenate([np.empty(0, int), *cut]).tolist() == order.tolist()
+    assert all(len(b) == batch_size for b in cut[:-1]) and all(0 < len(b) <= batch_size for b in cut)
+
+
+@FEW
+@given(batch_of_lengths(), st.integers(1, 200))
+def test_a_budget_cuts_a_partition_that_fits(batch, budget):
+    rows, lengths = batch
+    parts = micro_batches(rows, lengths, token_budget=budget)
+    assert sorted(np.concatenate(parts)) == list(range(len(rows)))
+    for part in parts:
+        padded = len(part) * lengths[rows[part]].max()
+        assert len(part) and (padded <= budget or len(part) == 1)  # only a single long row may burst the budget
+
+
+@FEW
+@given(batch_of_lengths(), st.integers(1, 200))
+def test_a_budget_wastes_no_forward_pass(batch, budget):
+    # Rows come by length, and a part ends only where the next row would not have fitted in.
+    rows, lengths = batch
+    parts = micro_batches(rows, lengths, token_budget=budget)
+    flat = lengths[rows[np.concatenate(parts)]]
+    assert (np.diff(flat) >= 0).all()
+    assert all((len(a) + 1) * lengths[rows[b[0]]] > budget for a, b in zip(parts, parts[1:]))
+
+
+@FEW
+@given(batch_of_lengths(), st.integers(1, 12))
+def test_a_micro_batch_size_keeps_consecutive_rows(batch, size):
+    rows, lengths = batch
+    parts = micro_batches(rows, lengths, micro_batch_size=size)
+    assert np.concatenate(parts).tolist() == list(range(len(rows)))
+    assert [len(p) for p in parts[:-1]] == [size] * (len(parts) - 1) and 0 < len(parts[-1]) <= size
+
+
+def test_micro_batches_by_hand():
+    # Rows 4, 0, 2, 1 of lengths 9, 2, 5, 3. By length: positions 1, 3, 2, 0. Budget 10: 2x3 fits, 3x5 does not, 2x9 does not.
+    lengths = np.array([2, 3, 5, 99, 9])
+    parts = micro_batches(np.array([4, 0, 2, 1]), lengths, token_budget=10)
+    assert [p.tolist() for p in parts] == [[1, 3], [2], [0]]
+    parts = micro_batches(np.array([4, 0, 2, 1]), lengths, micro_batch_size=3)
+    assert [p.tolist() for p in parts] == [[0, 1, 2], [3]]
+
+
+@pytest.mark.parametrize("how", [dict(token_budget=8), dict(micro_batch_size=8)])
+def test_no_rows_make_no_micro_batches(how):
+    # An empty part would be a forward pass over nothing.
+    assert micro_batches(np.empty(0, int), np.empty(0, int), **how) == []
+
+
+def test_collate_by_hand():
+    ids, mask = collate(DATA, np.array([2, 0, 1]))
+    assert ids.tolist() == [[31, 32, 0], [11, 12, 13], [21, 0, 0]] and ids.dtype == torch.int64
+    assert mask.tolist() == [[True, False, False], [False, True, True], [False, False, False]] and mask.dtype == torch.bool
+
+
+def test_collate_pads_further_on_demand():
+    ids, mask = collate(DATA, np.array([2]), pad_to=4)
+    assert ids.tolist() == [[31, 32, 0, 0]] and mask.tolist() == [[True, False, False, False]]
+
+
+@FEW
+@given(st.lists(st.lists(st.tuples(st.integers(1, 6399), st.booleans()), min_size=1, max_size=9), min_size=1, max_size=9), st.data())
+def test_collate_shows_each_row_and_then_only_padding(rows, data):
+    flat = [token for row in rows for token in row]
+    encoded = EncodedRows(np.array([i for i, _ in flat], np.uint16), np.array([m for _, m in flat]),
+                          np.cumsum([0, *map(len, rows)]))
+    picked = data.draw(st.lists(st.sampled_from(range(len(rows))), min_size=1, max_size=9))
+    longest = max(len(rows[i]) for i in picked)
+    ids, mask = collate(encoded, np.array(picked), pad_to=data.draw(st.none() | st.integers(longest, longest + 5)))
+    for i, row_ids, row_mask in zip(picked, ids.tolist(), mask.tolist()):
+        n = len(rows[i])
+        assert list(zip(row_ids[:n], row_mask[:n])) == rows[i]
+        assert not any(row_ids[n:]) and not any(row_mask[n:])  # the first row may be supervised: padding must not copy it

@@ -1,0 +1,278 @@
+"""The reader loses nothing silently: every line is read, or named with its place, its fault and a way out."""
+
+import json
+import os
+import tracemalloc
+
+import datasets
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from minimind_lite.conversations import (BadLineError, DatasetView, ReadReport, as_dataset, load, parse_line, read, read_at,
+                                         write)
+
+FEW = settings(max_examples=80, deadline=None)
+HELLO = (("user", "Hello?"), ("assistant", "Hello."))
+GOOD = json.dumps({"conversations": [{"role": role, "content": content} for role, content in HELLO]}).encode()
+
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20).filter(str.strip)
+
+
+@st.composite
+def messages(draw):
+    """An optional system message, then user and assistant in turns, at least one of each."""
+    roles = ["system"] * draw(st.integers(0, 1)) + ["user", "assistant"] * draw(st.integers(1, 3))
+    return tuple((role, draw(texts)) for role in roles[:len(roles) - draw(st.integers(0, 1)) if len(roles) > 3 else None])
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    """One file, written anew by every example."""
+    return tmp_path_factory.mktemp("conversations") / "sft.jsonl"
+
+
+def line(*turns):
+    return json.dumps({"conversations": [{"role": role, "content": content} for role, content in turns]}).encode()
+
+
+BAD = {  # bytes of a line: what its error must say was found, and must advise
+    b'{"conversations": [': ("not JSON (Expecting value: line 1 column 20", "one whole JSON object"),
+    GOOD + GOOD: ("not JSON (Extra data", "one whole JSON object"),
+    b"[" * 100_000: ("not JSON (maximum recursion depth exceeded", "one whole JSON object"),
+    b'{"id": ' + b"1" * 5000 + b"}": ("not JSON (Exceeds the limit", "one whole JSON object"),
+    b"": ("an empty line", "Delete it"),
+    b" \t ": ("an empty line", "Delete it"),
+    b"[]": ('no list under the key "conversations"', 'Expected {"conversations"'),
+    b"7": ('no list under the key "conversations"', 'Expected {"conversations"'),
+    b"null": ('no list under the key "conversations"', 'Expected {"conversations"'),
+    b'{"conversations": {}}': ('no list under the key "conversations"', 'Expected {"conversations"'),
+    b'{"conversations": []}': ('no list under the key "conversations"', 'Expected {"conversations"'),
+    b'{"conversations": ["hi"]}': ("wrong roles: turn 1 is None, expected 'user'", "take turns"),
+    line(("assistant", "a")): ("wrong roles: turn 1 is 'assistant', expected 'user'", "take turns"),
+    line(("user", "a"), ("user", "b")): ("wrong roles: turn 2 is 'user', expected 'assistant'", "take turns"),
+    line(("system", "s"), ("user", "a"), ("human", "b")): ("wrong roles: turn 3 is 'human', expected 'assistant'", "take turns"),
+    line(("user", "a"), ("assistant", "b"), ("system", "s")): ("wrong roles: turn 3 is 'system', expected 'user'", "take turns"),
+    line(("user", "a")): ("no assistant turn", "delete the line"),
+    line(("system", "a")): ("no assistant turn", "delete the line"),
+    line(("user", "a"), ("assistant", "")): ("empty content in turn 2 (assistant)", "Fill it or delete"),
+    line(("user", " \n"), ("assistant", "b")): ("empty content in turn 1 (user)", "Fill it or delete"),
+    line(("user", None), ("assistant", "b")): ("empty content in turn 1 (user)", "Fill it or delete"),
+    GOOD.replace(b"Hello?", "你好".encode("gb18030")): ("not UTF-8: byte 0xc4 at position 47 of the line", "iconv -f GB18030"),
+    GOOD[:9] + b"\0" + GOOD[9:]: ("NUL byte at position 9 of the line", "UTF-16"),
+    GOOD.decode().encode("utf-16-le"): ("NUL byte at position 1 of the line", "UTF-16"),
+    GOOD.replace(b"Hello.", rb"\ud83d"): ("half a surrogate pair in turn 2", r"broken \u escapes"),
+    b"\xef\xbb\xbf" + GOOD: ("not JSON (Unexpected UTF-8 BOM", "one whole JSON object"),  # it belongs before the first line only
+}
+
+
+@pytest.mark.parametrize("bad, said", BAD.items(), ids=range(len(BAD)))
+def test_a_bad_line_says_where_what_and_what_to_do(path, bad, said):
+    path.write_bytes(GOOD + b"\n" + bad + b"\n")
+    with pytest.raises(BadLineError) as error:
+        list(read(path))
+    where = error.value.bad_line
+    assert (where.file, where.line, where.offset) == (str(path), 2, len(GOOD) + 1)
+    assert said[0] in where.found and said[1] in where.advice
+    text = str(error.value)
+    assert text.startswith(f"{path}, line 2 (byte {len(GOOD) + 1}): {where.found}. {where.advice}")
+    assert text.endswith("read with on_error='skip'.")
+
+
+@pytest.mark.parametrize("bad", BAD, ids=range(len(BAD)))
+def test_skipping_goes_on_after_a_bad_line_and_lists_it(path, bad):
+    path.write_bytes(GOOD + b"\n" + bad + b"\n" + GOOD)
+    report = ReadReport()
+    assert [c.line for c in read(path, on_error="skip", report=report)] == [1, 3]
+    assert (report.read, report.lines, [b.line for b in report.skipped]) == (2, 3, [2])
+
+
+def test_strict_reading_hands_over_what_comes_before_the_bad_line(path):
+    path.write_bytes(GOOD + b"\nbad\n" + GOOD + b"\n")
+    stream = read(path)
+    assert next(stream).messages == HELLO
+    with pytest.raises(BadLineError):
+        next(stream)
+
+
+def n_lines(data):
+    """Lines as `wc -l` counts them, plus one that no line break ends."""
+    return data.count(b"\n") + bool(data and not data.endswith(b"\n"))
+
+
+mixtures = st.lists(st.just(GOOD) | st.sampled_from([b for b in BAD if len(b) < 200]) | st.binary(max_size=40), max_size=8)
+
+
+@FEW
+@given(mixtures, st.sampled_from([b"\n", b"\r\n"]), st.booleans())
+@example([b"\xef\xbb\xbf", b""], b"\n", False)
+def test_read_and_skipped_are_all_lines(path, lines, end, last_ended):
+    data = end.join(lines) + (end if last_ended else b"")
+    path.write_bytes(data)
+    report = ReadReport()
+    found = list(read(path, on_error="skip", report=report, max_line_bytes=150))  # GOOD is shorter, some bad lines are not
+    assert len(found) == report.read >= lines.count(GOOD)
+    assert report.read + len(report.skipped) == report.lines == n_lines(data)
+    assert sorted([c.line for c in found] + [b.line for b in report.skipped]) == list(range(1, n_lines(data) + 1))
+
+
+@FEW
+@given(mixtures, st.booleans())
+def test_every_offset_is_where_its_line_starts(path, lines, last_ended):
+    data = b"\n".join(lines) + b"\n" * last_ended
+    path.write_bytes(data)
+    report = ReadReport()
+    found = list(read(path, on_error="skip", report=report))
+    assert all(data[:place.offset].count(b"\n") == place.line - 1 for place in found + report.skipped)
+    assert all(place.offset == 0 or data[place.offset - 1:place.offset] == b"\n" for place in found + report.skipped)
+    assert all(read_at(path, c.offset, c.line) == c for c in found)
+
+
+@FEW
+@given(st.lists(messages(), max_size=5))
+def test_what_is_written_is_read_back(path, conversations):
+    write(path, conversations)
+    assert [c.messages for c in read(path)] == conversations
+    assert n_lines(path.read_bytes()) == len(conversations) == path.read_bytes().count(b"\n")
+
+
+def test_chinese_is_written_as_itself(path):
+    write(path, [(("user", "你好"), ("assistant", "😀\u2028"))])
+    assert path.read_bytes() == ('{"conversations": [{"role": "user", "content": "你好"}, '
+                                 '{"role": "assistant", "content": "😀\u2028"}]}\n').encode()
+
+
+@pytest.mark.parametrize("data", [
+    GOOD + b"\n" + GOOD + b"\n", GOOD + b"\n" + GOOD, GOOD + b"\r\n" + GOOD + b"\r\n", b"\xef\xbb\xbf" + GOOD + b"\n" + GOOD])
+def test_line_ends_and_byte_order_mark_do_not_matter(path, data):
+    path.write_bytes(data)
+    found = list(read(path))
+    assert [(c.messages, c.line) for c in found] == [(HELLO, 1), (HELLO, 2)]
+    # An offset is good for a jump, also to a first line that begins with a byte order mark.
+    assert [read_at(path, c.offset, c.line) for c in found] == found
+
+
+def test_an_empty_file_has_no_lines(path):
+    path.write_bytes(b"")
+    report = ReadReport()
+    assert list(read(path, report=report)) == [] and report.lines == 0
+
+
+def test_other_keys_are_allowed(path):
+    path.write_bytes(b'{"source": "a", "conversations": [{"role": "user", "content": "a", "n": 1}, '
+                     b'{"role": "assistant", "content": "\\ud83d\\ude00"}]}')
+    assert next(read(path)).messages == (("user", "a"), ("assistant", "😀"))
+
+
+@pytest.mark.parametrize("end", [b"", b"\n"])
+def test_the_longest_line_is_a_limit_to_the_byte(path, end):
+    path.write_bytes(GOOD + end)
+    assert len(list(read(path, max_line_bytes=len(GOOD)))) == 1
+    with pytest.raises(BadLineError, match=f"over the limit of {len(GOOD) - 1}. A line break is missing, or raise max_line_bytes"):
+        list(read(path, max_line_bytes=len(GOOD) - 1))
+
+
+def test_a_line_of_ten_megabytes_is_never_held(path):
+    path.write_bytes(GOOD + b"\n" + b"x" * 10_000_000 + b"\n" + GOOD + b"\n")
+    report = ReadReport()
+    tracemalloc.start()
+    try:
+        found = list(read(path, on_error="skip", report=report))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert [c.line for c in found] == [1, 3] and "a line of 10,000,001 bytes" in report.skipped[0].found
+    assert peak < 4_000_000  # the limit is a megabyte, and reading a line needs room for its copy
+
+
+def test_reading_streams(path):
+    write(path, [(("user", "x" * 1000), ("assistant", "y" * 1000))] * 2000)
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in read(path)) == 2000
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 500_000  # of 4 MB in the file
+
+
+def test_an_unknown_policy_and_a_missing_file_are_errors(path, tmp_path):
+    with pytest.raises(ValueError, match="on_error must be 'raise' or 'skip', got 'ignore'"):
+        list(read(path, on_error="ignore"))
+    with pytest.raises(FileNotFoundError):
+        list(read(tmp_path / "none.jsonl"))
+
+
+@pytest.mark.parametrize("offset", [1, len(GOOD), 10**6, -1])
+def test_read_at_refuses_an_offset_where_no_conversation_starts(path, offset):
+    path.write_bytes(GOOD + b"\n")
+    with pytest.raises(ValueError):
+        read_at(path, offset)
+
+
+def test_a_report_lists_ten_bad_lines_and_counts_the_rest(path):
+    path.write_bytes(b"bad\n" * 12 + GOOD)
+    report = ReadReport()
+    list(read(path, on_error="skip", report=report))
+    shown = str(report).splitlines()
+    assert shown[0] == "1 conversations read, 12 lines skipped, 13 lines." and len(shown) == 12
+    assert f"{path}, line 10 (byte 36): not JSON" in shown[10] and shown[11].strip() == "... and 2 more"
+
+
+def test_a_conversation_prints_as_a_dialogue():
+    assert parse_line(GOOD) == HELLO
+    assert parse_line(GOOD + b"\r\n") == HELLO
+
+
+def test_a_conversation_shows_who_speaks(path):
+    path.write_bytes(GOOD)
+    assert str(next(read(path))) == "user: Hello?\nassistant: Hello."
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """A cache of the test's own, so that no data set of another run answers."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    return tmp_path / "cache"
+
+
+def rows(dataset):
+    return [(tuple(zip(r["roles"], r["contents"])), r["line"], r["offset"]) for r in dataset]
+
+
+def test_a_data_set_has_the_rows_of_the_file(path, tmp_path):
+    path.write_bytes(GOOD + b"\nbad\n" + line(("system", "s"), ("user", "你"), ("assistant", "b")))
+    dataset = as_dataset(path, on_error="skip", cache_dir=tmp_path)
+    assert rows(dataset) == [(c.messages, c.line, c.offset) for c in read(path, on_error="skip")]
+    assert dataset.cache_files and all(f["filename"].startswith(str(tmp_path)) for f in dataset.cache_files)
+
+
+def test_a_data_set_follows_its_file(path, tmp_path):
+    path.write_bytes(GOOD)
+    first = as_dataset(path, cache_dir=tmp_path)
+    assert as_dataset(path, cache_dir=tmp_path).cache_files == first.cache_files  # nothing changed: read from disk
+    stat = path.stat()
+    path.write_bytes(GOOD.replace(b"Hello.", b"Byebye"))  # as many bytes, so only the time tells
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    assert rows(as_dataset(path, cache_dir=tmp_path))[0][0] == (("user", "Hello?"), ("assistant", "Byebye"))
+
+
+def test_a_small_file_becomes_a_list_and_a_large_one_a_view_with_the_same_rows(path, cache):
+    path.write_bytes(GOOD + b"\n" + line(("user", "a"), ("assistant", "b")) + b"\n")
+    small, large = load(path), load(path, large=0)
+    assert isinstance(small, list) and isinstance(large, DatasetView)
+    assert len(large) == 2 and list(large) == small and large[-1] == small[-1]
+    assert isinstance(load(path, large=path.stat().st_size), list)
+
+
+def test_a_large_file_has_the_same_bad_lines(path, cache):
+    path.write_bytes(GOOD + b"\nbad\n")
+    with pytest.raises(BadLineError, match=r"line 2 \(byte .*not JSON"):
+        load(path, large=0)
+    assert [c.line for c in load(path, large=0, on_error="skip")] == [1]
+
+
+def test_a_large_file_of_bad_lines_only_is_an_empty_sequence(path, cache):
+    path.write_bytes(b"bad\n")
+    assert list(load(path, on_error="skip")) == []
+    assert list(load(path, large=0, on_error="skip")) == []
