@@ -1,11 +1,12 @@
 """Build everything in data/ from data/corpus/, to the same bytes each time.
 
-    python data/build.py            rebuild it all (about three minutes on two cores)
+    python data/build.py            rebuild it all (about five minutes on two cores)
     python data/build.py --files    only the text files and the tokenizer (seconds)
+    python data/build.py --runs     only the recorded runs, from the base models that are there
     python data/build.py --check    rebuild into a temporary folder and compare with what is committed
 
 corpus/*.jsonl -> check -> split (probes, pretraining, SFT, disjoint) -> layout of sft.jsonl
--> tokenizer -> base models. The only randomness is `SEED`. Text files and tokenizer come out
+-> tokenizer -> base models -> recorded runs. The only randomness is `SEED`. Text files and tokenizer come out
 byte for byte; a base model may differ in the last bits on another processor, and --check compares
 its loss to three digits.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import tempfile
 from collections import Counter, defaultdict
@@ -24,7 +26,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from minimind_lite import checkpoint, conversations, trainer
+from minimind_lite import checkpoint, conversations, experiments, trainer
 from minimind_lite.chat import Chat, EncodedRows, load_tokenizer, train_tokenizer
 from minimind_lite.config import ModelConfig, TrainConfig
 from minimind_lite.conversations import Conversation
@@ -138,7 +140,6 @@ def build_text(out: Path) -> None:
 
 def build_base(name: str, out: Path) -> None:
     """Pretrain one base model on every token of pretrain.jsonl and write it in fp16."""
-    torch.set_num_threads(2)
     chat = Chat(load_tokenizer(out / "tokenizer.json"))
     encoded = chat.encode_rows(conversations.read(out / "pretrain.jsonl"), ModelConfig.preset(name).max_seq_len)
     everything = np.ones(len(encoded.ids), bool)
@@ -149,6 +150,14 @@ def build_base(name: str, out: Path) -> None:
         for record in steps:
             steps.set_postfix(loss=f"{record.loss:.3f}")
     checkpoint.save_model(out / f"base_{name}.safetensors", model, dtype=torch.float16)
+
+
+def build_runs() -> None:
+    """Record the runs anew; the old ones go only when all new ones are there."""
+    with tempfile.TemporaryDirectory(dir=DATA) as scratch, tqdm(desc="recorded runs", unit="step") as bar:
+        experiments.record(Path(scratch) / "runs", progress=lambda *_: bar.update())
+        shutil.rmtree(DATA / "runs", ignore_errors=True)
+        shutil.move(Path(scratch) / "runs", DATA / "runs")
 
 
 def probe_loss(folder: Path, name: str) -> float:
@@ -181,13 +190,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--files", action="store_true", help="text files and tokenizer only")
+    choice.add_argument("--runs", action="store_true", help="recorded runs only")
     choice.add_argument("--check", action="store_true", help="rebuild into a temporary folder and compare")
     arguments = parser.parse_args()
     if arguments.check:
         return min(check(), 1)
-    build_text(DATA)
-    for name in () if arguments.files else BASES:
-        build_base(name, DATA)
+    if not arguments.runs:
+        build_text(DATA)
+    if not (arguments.runs or arguments.files):
+        for name in BASES:
+            build_base(name, DATA)
+    if not arguments.files:
+        build_runs()
     return 0
 
 

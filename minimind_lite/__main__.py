@@ -38,7 +38,11 @@ class _Bar:
 def reproduce(arguments: argparse.Namespace) -> int:
     """File order, frozen, shuffled: table on the terminal, picture in a file."""
     start, bar = time.perf_counter(), _Bar()
-    runs = experiments.reproduce(model=arguments.model, seeds=arguments.seeds, progress=bar)
+    if arguments.recorded:
+        runs = experiments.recorded()
+        print("Recorded runs of nano, nothing trained now:")
+    else:
+        runs = experiments.reproduce(model=arguments.model, seeds=arguments.seeds, progress=bar)
     bar.close()
     summaries = [experiments.summarise(run) for run in runs.values()]
     print(experiments.table(summaries))
@@ -104,6 +108,7 @@ def parser() -> argparse.ArgumentParser:
                             formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     p.add_argument("--model", choices=("nano", "lite"), default="nano", help="shipped base model")
     p.add_argument("--seeds", type=_positive, default=1, help="shuffle seeds, 0 to N-1")
+    p.add_argument("--recorded", action="store_true", help="show the runs that come with the project, train nothing")
     p.add_argument("--out", type=Path, default=Path("my_work/reproduce.png"), help="where the picture goes")
     p.set_defaults(run=reproduce)
 

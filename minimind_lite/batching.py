@@ -26,7 +26,7 @@ def batches(order: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
 
 
 def micro_batches(rows: np.ndarray, lengths: np.ndarray, *, micro_batch_size: int | None = None,
-                  token_budget: int = 1024) -> list[np.ndarray]:
+                  token_budget: int = 512) -> list[np.ndarray]:
     """Positions within `rows` of each micro-batch, a partition of 0 .. len(rows)-1.
 
     With `micro_batch_size`, consecutive rows, as a data loader cuts them. Without, rows are

@@ -147,7 +147,7 @@ class TrainConfig:
     grad_clip: float = 1.0               # largest gradient norm, 0 = no clipping
     probe_every: int = 0                 # measure the held-out probes every n steps (and before the first); 0 = never
     seed: int = 0                        # with the epoch, the only source of randomness
-    token_budget: int = 1024             # padded tokens per forward pass, where `micro_batch_size` is None
+    token_budget: int = 512              # padded tokens per forward pass, where `micro_batch_size` is None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "betas", tuple(self.betas))  # JSON gives a list

@@ -117,6 +117,12 @@ def table(summaries: list[Summary]) -> str:
                      for r in rows)
 
 
+def recorded() -> dict[str, Run]:
+    """What `reproduce` gives, from the recorded runs (nano, five shuffle seeds)."""
+    names = {"file": "nano-file", "frozen": "nano-frozen", **{f"shuffled, seed {s}": f"nano-shuffled-{s}" for s in range(5)}}
+    return {name: assets.recorded_run(file) for name, file in names.items()}
+
+
 def record(folder: Path, *, progress: Progress = quiet) -> None:
     """Record the runs that lessons and README show, under `folder` (nano; five shuffle seeds; three epochs)."""
     for name, run in reproduce(seeds=5, progress=progress).items():

@@ -13,13 +13,15 @@ the first forward pass, so the gradient is the full batch's however the batch is
 from __future__ import annotations
 
 import math
-import os
 import platform
 import time
+from contextlib import nullcontext
+from itertools import islice
 from typing import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from . import order
 from .batching import batches, collate, micro_batches
@@ -28,8 +30,9 @@ from .config import Scalar, TrainConfig
 from .loss import sample_cross_entropy
 from .model import LanguageModel
 from .records import StepRecord
+from .workers import Workers, available_cores
 
-EVAL_TOKEN_BUDGET = 8192  # padded tokens per forward pass where no gradient is kept
+EVAL_TOKEN_BUDGET = 2048  # padded tokens per forward pass where no gradient is kept
 
 
 class NonFiniteLoss(ArithmeticError):
@@ -79,20 +82,26 @@ def make_optimizer(model: LanguageModel, config: TrainConfig) -> torch.optim.Opt
     return None
 
 
-def sample_losses(model: LanguageModel, data: EncodedRows) -> tuple[np.ndarray, np.ndarray]:
+def workers_for(model: LanguageModel) -> Workers:
+    """A pool that fits the device where the model lives."""
+    return Workers(None if model.embedding.weight.device.type == "cpu" else 0)
+
+
+def sample_losses(model: LanguageModel, data: EncodedRows, *, workers: Workers | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Token-mean loss (N,) of every conversation under the model as it is, and supervised tokens (N,).
 
-    In nats; NaN for a conversation without a supervised token. Changes nothing.
+    In nats; NaN for a conversation without a supervised token. Changes nothing. `workers` may be
+    lent by a caller who has a pool open.
     """
-    with torch.inference_mode():
-        sums = _sum_losses(model, data, np.arange(len(data)), None, TrainConfig(token_budget=EVAL_TOKEN_BUDGET))
+    with nullcontext(workers) if workers else workers_for(model) as pool:
+        sums = _sum_losses(model, data, np.arange(len(data)), None, TrainConfig(token_budget=EVAL_TOKEN_BUDGET), pool)
     counts = data.supervised()
     return np.divide(sums, counts, out=np.full(len(data), np.nan), where=counts > 0), counts
 
 
-def mean_loss(model: LanguageModel, data: EncodedRows) -> float:
+def mean_loss(model: LanguageModel, data: EncodedRows, *, workers: Workers | None = None) -> float:
     """Loss over all supervised tokens of a set, sum / count, in nats."""
-    losses, counts = sample_losses(model, data)
+    losses, counts = sample_losses(model, data, workers=workers)
     return float(np.nansum(losses * counts) / counts.sum())
 
 
@@ -109,36 +118,40 @@ def train(model: LanguageModel, data: EncodedRows, config: TrainConfig, *,
     if not len(data):
         raise ValueError("there is nothing to train on: the data set has no rows.")
     optimizer, total = make_optimizer(model, config), config.total_steps(len(data))
-    order.make(config.order, 1)  # an unknown order is an error before the first step, not after
-    supervised, step, seen = data.supervised(), 0, 0
-    for epoch in range(config.epochs):
-        for rows in batches(order.make(config.order, len(data), seed=config.seed, epoch=epoch), config.batch_size):
-            if should_stop() or step == config.max_steps:
+    supervised, seen = data.supervised(), 0
+    with workers_for(model) as workers:
+        for step, (epoch, rows) in enumerate(_batches_of_all_epochs(len(data), config)):
+            if should_stop():
                 return
             start = time.perf_counter()
-            measured = ({name: mean_loss(model, probe) for name, probe in (probes or {}).items()}
+            measured = ({name: mean_loss(model, probe, workers=workers) for name, probe in (probes or {}).items()}
                         if config.probe_every and step % config.probe_every == 0 else {})
             lr = learning_rate(config, step, total)
-            sums, grad_norm = _optimise(model, data, rows, optimizer, lr, supervised[rows], config, step)
+            sums, grad_norm = _optimise(model, data, rows, optimizer, lr, supervised[rows], config, step, workers)
             yield StepRecord(step=step, epoch=epoch, samples_seen=seen, rows=rows, lr=lr, grad_norm=grad_norm,
                              probes=measured, **_losses(sums, supervised[rows], config),
                              seconds=time.perf_counter() - start)
-            step, seen = step + 1, seen + len(rows)
+            seen += len(rows)
+
+
+def _batches_of_all_epochs(n_rows: int, config: TrainConfig) -> Iterator[tuple[int, np.ndarray]]:
+    """(epoch, rows) of every optimiser step, up to `max_steps`."""
+    steps = ((epoch, rows) for epoch in range(config.epochs)
+             for rows in batches(order.make(config.order, n_rows, seed=config.seed, epoch=epoch), config.batch_size))
+    return islice(steps, config.max_steps)
 
 
 def _optimise(model: LanguageModel, data: EncodedRows, rows: np.ndarray, optimizer: torch.optim.Optimizer | None,
-              lr: float, counts: np.ndarray, config: TrainConfig, step: int) -> tuple[np.ndarray, float]:
+              lr: float, counts: np.ndarray, config: TrainConfig, step: int, workers: Workers) -> tuple[np.ndarray, float]:
     """One optimiser step: sums of losses (B,) before it, and the gradient's norm before clipping."""
     if not counts.any():
         raise ValueError(f"step {step}: no supervised token in rows {', '.join(map(str, rows))}; "
                          "all answers lie beyond max_seq_len. Raise it or drop these rows.")
     if optimizer is None:
-        with torch.inference_mode():
-            sums = _sum_losses(model, data, rows, None, config)
-        grad_norm = float("nan")
+        sums, grad_norm = _sum_losses(model, data, rows, None, config, workers), float("nan")
     else:
         optimizer.zero_grad(set_to_none=True)
-        sums = _sum_losses(model, data, rows, _weights(counts, config), config)
+        sums = _sum_losses(model, data, rows, _weights(counts, config), config, workers)
         # An infinite limit clips nothing and still returns the norm.
         grad_norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip or math.inf))
     if not np.isfinite(sums).all() or math.isinf(grad_norm) or (optimizer is not None and math.isnan(grad_norm)):
@@ -151,16 +164,28 @@ def _optimise(model: LanguageModel, data: EncodedRows, rows: np.ndarray, optimiz
 
 
 def _sum_losses(model: LanguageModel, data: EncodedRows, rows: np.ndarray, weights: np.ndarray | None,
-                config: TrainConfig) -> np.ndarray:
-    """Forward (and, with `weights`, backward) over a batch in micro-batches; sums of losses (B,)."""
-    device, sums = model.embedding.weight.device, np.empty(len(rows))
-    for part in micro_batches(rows, data.lengths(), micro_batch_size=config.micro_batch_size,
-                              token_budget=config.token_budget):
-        ids, mask = (t.to(device) for t in collate(data, rows[part]))              # (b, T)
-        part_sums, _ = sample_cross_entropy(model.hidden(ids), model.head, ids, mask)  # (b,)
-        if weights is not None:
-            (part_sums * torch.from_numpy(weights[part]).to(part_sums)).sum().backward()
-        sums[part] = part_sums.detach().cpu().numpy()
+                config: TrainConfig, workers: Workers) -> np.ndarray:
+    """Sums of losses (B,) of a batch; with `weights` (B,), its gradient is left in the parameters' `.grad`.
+
+    Gradients are taken per micro-batch and added in a fixed order, not by `backward`, which would
+    add them as the workers happen to finish.
+    """
+    device, parameters, sums = model.embedding.weight.device, list(model.parameters()), np.empty(len(rows))
+
+    def one(part: np.ndarray) -> tuple[np.ndarray, Tensor, tuple[Tensor, ...]]:
+        ids, mask = (t.to(device) for t in collate(data, rows[part]))                  # (b, T)
+        with torch.set_grad_enabled(weights is not None):  # a setting of each thread
+            part_sums, _ = sample_cross_entropy(model.hidden(ids), model.head, ids, mask)  # (b,)
+            if weights is None:
+                return part, part_sums, ()
+            share = (part_sums * torch.from_numpy(weights[part]).to(part_sums)).sum()
+            return part, part_sums.detach(), torch.autograd.grad(share, parameters)
+
+    parts = micro_batches(rows, data.lengths(), micro_batch_size=config.micro_batch_size, token_budget=config.token_budget)
+    for part, part_sums, gradients in workers.map(one, reversed(parts)):  # the longest first, so that none ends late
+        sums[part] = part_sums.cpu().numpy()
+        for parameter, gradient in zip(parameters, gradients):
+            parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
     return sums
 
 
@@ -202,6 +227,6 @@ def _likely_cause(model: LanguageModel, step: int, lr: float) -> str:
 def describe(model: LanguageModel, config: TrainConfig, **more: Scalar) -> dict[str, object]:
     """What a run was and where it ran, ready for JSON: the `info` of a `Run`."""
     return {"model_config": model.config.to_dict(), "train_config": config.to_dict(), **more,
-            "environment": {"device": model.embedding.weight.device.type, "threads": torch.get_num_threads(),
-                            "cpus": os.cpu_count(), "machine": platform.machine(), "torch": torch.__version__.split("+")[0],
+            "environment": {"device": model.embedding.weight.device.type, "cores": available_cores(),
+                            "machine": platform.machine(), "torch": torch.__version__.split("+")[0],
                             "python": platform.python_version()}}

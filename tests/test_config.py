@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given, settings
@@ -157,7 +159,5 @@ def test_feed_forward_width_is_the_next_multiple(config):
 
 def test_configuration_needs_no_torch():
     # A recorded run must be readable, and its settings printable, before torch is loaded.
-    import subprocess
-    import sys
     code = "import sys, minimind_lite.config; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
