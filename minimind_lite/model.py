@@ -41,22 +41,26 @@ class RMSNorm(nn.Module):
 
 
 def rotary_table(config: ModelConfig) -> tuple[Tensor, Tensor]:
-    """cos and sin of position x frequency, each (max_seq_len, D), in fp32.
+    """cos and sin of position x frequency, each (max_seq_len, D), in fp32, as `rotate` wants them.
 
-    Frequency i is theta^(-2i/D), i = 0 .. D/2 - 1, repeated for the second half of the
-    channels (Su et al., arXiv 2104.09864, section 3.3; half-split layout).
+    Frequency i is theta^(-2i/D), i = 0 .. D/2 - 1, repeated for the second half of the channels
+    (Su et al., arXiv 2104.09864, section 3.3; half-split layout). The first half of the sines
+    carries the minus sign of the rotation matrix.
     """
     D = config.head_dim()
     frequency = config.rope_theta ** (-torch.arange(0, D, 2, dtype=torch.float64) / D)  # (D/2,)
     angle = torch.outer(torch.arange(config.max_seq_len, dtype=torch.float64), frequency)  # (T, D/2)
-    angle = torch.cat([angle, angle], dim=-1)                                            # (T, D)
-    return angle.cos().float(), angle.sin().float()
+    cos, sin = angle.cos().float(), angle.sin().float()
+    return torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)                 # (T, D)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn each pair (x_i, x_{i+D/2}) by its position's angle: (B, heads, T, D) -> same."""
-    first, second = x.chunk(2, dim=-1)
-    return x * cos + torch.cat([-second, first], dim=-1) * sin
+    """Turn each pair (x_i, x_{i+D/2}) by its position's angle: (B, heads, T, D) -> same.
+
+    (a, b) becomes (a cos - b sin, b cos + a sin): x times cos, plus x with its halves exchanged
+    times the signed sin.
+    """
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)
 
 
 class Attention(nn.Module):
@@ -186,6 +190,8 @@ class LanguageModel(nn.Module):
         """
         if not ids:
             raise ValueError("generate needs at least one token of prompt, got none.")
+        if len(ids) > self.config.max_seq_len:
+            raise ValueError(f"the prompt has {len(ids)} tokens, the model sees at most max_seq_len = {self.config.max_seq_len}: shorten it.")
         device = self.embedding.weight.device
         generator = torch.Generator(device="cpu").manual_seed(seed)
         sequence, cache = list(ids), [] if use_cache else None

@@ -208,12 +208,13 @@ def css(box):
     return dict(pair.split(":", 1) for pair in box["style"].split(";") if pair)
 
 
-def test_html_shows_every_character_and_lets_none_become_markup(chat):
-    messages = [("user", "<script>alert('x & \"y\"')</script>\n  &lt;"), ("assistant", "a<b 😀")]
-    ids, mask = chat.encode(messages)
+def test_html_shows_every_character_and_lets_none_become_markup():
+    # A tokenizer that has "<!--" and "</" as tokens: unescaped, the first would hide the rest of the page.
+    chat = Chat(train_tokenizer(["<!-- x --> </ >"] * 9, 300))
+    ids, mask = chat.encode([("user", "<!-- x --> </b> &lt;\n  '\""), ("assistant", "a<b 😀")])
     html = chat.to_html(ids, mask)
     assert "".join(box["text"] for box in Boxes(html).boxes) == chat.decode(ids)
-    assert "<script" not in html
+    assert "<!--" in [text for _, text in chat.pieces(ids)] and "<!--" not in html
 
 
 def test_html_marks_what_is_supervised(chat):
@@ -256,7 +257,7 @@ def test_typed_tokens_of_the_old_template_are_text_too():
 
 @pytest.mark.parametrize("special", [[], ["<|endoftext|>", "<|im_start|>"], ["<s>", "</s>"]])
 def test_a_tokenizer_without_a_template_is_refused(special):
-    with pytest.raises(ValueError, match="no chat tokens: expected .*im_start.* or <unk>, <s>, </s>"):
+    with pytest.raises(ValueError, match=r"no chat tokens: expected .*im_start.* or <unk>, <s>, </s>"):
         Chat(train(special))
 
 
@@ -264,8 +265,7 @@ def test_chat_leaves_the_caller_s_tokenizer_as_it_was(tokenizer):
     mine = Tokenizer.from_str(tokenizer.to_str())
     mine.enable_truncation(4), mine.enable_padding(length=4)
     before = mine.to_str()
-    chat = Chat(mine)
-    assert len(chat.encode(TWO_TURNS)[0]) > 4  # its own copy neither cuts nor pads
+    assert Chat(mine).encode(TWO_TURNS) == Chat(tokenizer).encode(TWO_TURNS)  # the copy neither cuts nor pads
     assert mine.to_str() == before
     assert mine.encode("<|im_end|>").ids[0] == mine.token_to_id("<|im_end|>")  # still a special token to the caller
 

@@ -170,17 +170,16 @@ def test_grouped_query_is_multi_head_with_repeated_keys_and_values():
 # Rotary embedding
 
 
-def test_rotary_table_by_hand():
+def test_rotation_by_hand():
+    """Pairs are (0, 2) and (1, 3); theta^0 = 1 and theta^(-2/4) = 0.1 radians per position, so 3 and 0.3 at position 3."""
     cos, sin = rotary_table(ModelConfig(dim=4, n_heads=1, n_kv_heads=1, rope_theta=100.0, max_seq_len=4))
-    # theta^0 = 1 and theta^(-2/4) = 0.1 radians per position, written twice: the halves are the pairs
-    assert cos[3].tolist() == pytest.approx([math.cos(3), math.cos(0.3)] * 2)
-    assert sin[3].tolist() == pytest.approx([math.sin(3), math.sin(0.3)] * 2)
-    assert cos[0].tolist() == [1, 1, 1, 1] and sin[0].tolist() == [0, 0, 0, 0]
-
-
-def test_a_quarter_turn_takes_the_first_half_to_the_second():
-    x = torch.tensor([1.0, 2.0, 3.0, 4.0])
-    assert rotate(x, torch.zeros(4), torch.ones(4)).tolist() == [-3, -4, 1, 2]
+    expected = [[math.cos(3), 0, math.sin(3), 0],
+                [0, math.cos(0.3), 0, math.sin(0.3)],
+                [-math.sin(3), 0, math.cos(3), 0],
+                [0, -math.sin(0.3), 0, math.cos(0.3)]]
+    for unit, turned in zip(torch.eye(4), expected):
+        assert rotate(unit, cos[3], sin[3]).tolist() == pytest.approx(turned, abs=1e-6)
+        assert torch.equal(rotate(unit, cos[0], sin[0]), unit)
 
 
 def score(m: int, n: int, theta: float) -> float:
@@ -213,12 +212,13 @@ def test_no_table_is_shared_between_two_thetas():
 
 def test_half_split_is_interleaved_under_a_permutation():
     """MiniMind of February 2025 turns neighbours: same function once the rows of q_proj and k_proj are permuted."""
-    D, x = TINY.head_dim(), normal(TINY.max_seq_len, TINY.head_dim())
-    cos, sin = (table.double() for table in rotary_table(TINY))
+    T, D = TINY.max_seq_len, TINY.head_dim()
+    x, (cos, sin) = normal(T, D), (table.double() for table in rotary_table(TINY))
+    angle = torch.outer(torch.arange(T), TINY.rope_theta ** (-torch.arange(0, D, 2).double() / D))  # (T, D/2)
     neighbours = torch.arange(D).view(2, D // 2).T.flatten()  # 0, D/2, 1, D/2 + 1, ...
-    turn = torch.complex(cos, sin)[:, :D // 2]
-    interleaved = torch.view_as_real(torch.view_as_complex(x[:, neighbours].view(-1, D // 2, 2)) * turn).flatten(1)
-    torch.testing.assert_close(interleaved, rotate(x, cos, sin)[:, neighbours], rtol=0, atol=1e-12)
+    pairs = torch.view_as_complex(x[:, neighbours].view(T, D // 2, 2))
+    interleaved = torch.view_as_real(pairs * torch.exp(1j * angle)).flatten(1)
+    torch.testing.assert_close(interleaved, rotate(x, cos, sin)[:, neighbours], rtol=0, atol=1e-6)
 
 
 # Generation
@@ -244,6 +244,16 @@ def test_greedy_takes_the_likeliest_token_each_time():
 def test_sampling_follows_its_seed():
     run = lambda seed: strong().generate([1], 12, temperature=1.0, seed=seed)
     assert run(3) == run(3) and run(3) != run(4)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_tokens_are_drawn_as_often_as_the_softmax_says(temperature):
+    model = strong(dataclasses.replace(TINY, vocab_size=5))
+    with torch.inference_mode():
+        expected = (model(torch.tensor([[1, 2]]))[0, -1] / temperature).softmax(-1)
+    drawn = torch.tensor([model.generate([1, 2], 1, temperature=temperature, seed=seed)[0] for seed in range(500)])
+    torch.testing.assert_close(drawn.bincount(minlength=5).double() / 500, expected, rtol=0, atol=0.07)  # 3 standard errors
+    assert expected.max() - expected.min() > 0.2
 
 
 @quick

@@ -59,10 +59,11 @@ def test_file_order_has_one_spike_per_odd_segment_and_no_other(runs, name):
     assert [touched(runs[name], e) for e in spikes.find(runs[name].loss)] == [[s] for s in assets.segments()]
 
 
-def test_a_frozen_model_s_spikes_are_as_tall_as_a_trained_one_s(runs):
-    for s in assets.segments():
-        frozen, trained = (spikes.at_rows(runs[name], s.start, s.stop).height for name in ("nano-frozen", "nano-file"))
-        assert frozen == pytest.approx(trained, rel=0.2), s
+def test_a_frozen_model_s_first_spike_is_as_tall_as_a_trained_one_s(runs):
+    """The first only: before it both have met nothing but Chinese, after it the trained model is another one."""
+    s = assets.segments()[0]
+    frozen, trained = (spikes.at_rows(runs[name], s.start, s.stop).height for name in ("nano-frozen", "nano-file"))
+    assert frozen == pytest.approx(trained, rel=0.2)
 
 
 @pytest.mark.parametrize("name", [*SHUFFLED, "nano-3epochs-shuffled"])

@@ -90,6 +90,7 @@ def folder(tmp_path):
 
 
 def test_pandas_opens_both_directories_as_one_table(folder):
+    assert len({tuple(pq.read_schema(part).names) for part in folder.glob("steps/*")}) == 1  # the first part's columns, in all
     steps, samples = pd.read_parquet(folder / "steps"), pd.read_parquet(folder / "samples")
     assert steps["step"].tolist() == [0, 1, 2, 3, 4] and steps["loss"].tolist() == [0.1, 1.1, 2.1, 3.1, 4.1]
     assert steps["probe/code"].fillna(-1).tolist() == [2.0, -1, -1, 1.0, -1]
@@ -153,8 +154,9 @@ def test_half_a_file_does_not_keep_pandas_from_reading(torn):
     assert len(pd.read_parquet(torn / "steps")) == 4 and len(pd.read_parquet(torn / "samples")) == 8
 
 
-def test_a_part_with_samples_but_no_steps_is_left_out(folder):
-    (folder / "steps" / "000002.parquet").unlink()  # killed between the two files of the last part
+@pytest.mark.parametrize("lost", ["steps", "samples"])
+def test_a_part_of_which_half_is_lost_is_left_out(folder, lost):
+    (folder / lost / "000002.parquet").unlink()  # a kill between its two files loses the steps, a bad copy either
     assert [r.step for r in Run.load(folder).records] == [0, 1, 2, 3]
 
 

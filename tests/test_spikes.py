@@ -105,11 +105,11 @@ def test_the_end_of_a_spike_is_not_flagged():
 def test_a_level_shift_is_marked_and_becomes_the_new_baseline(seed, start):
     values = curve(seed)
     values[start:] += 1.0
-    values[start + 60] += 1.5
+    values[start + 40] += 1.5
     shift, spike = find(values)
     assert (shift.start, shift.level_shift) == (start, True)
-    assert shift.steps <= 30 + 1 + 5  # then the new level is the level
-    assert (spike.start, spike.steps <= 5, spike.level_shift) == (start + 60, True, False)
+    assert 31 <= shift.steps <= 31 + 5  # one more than the window, then the new level is the level, at once
+    assert (spike.start, spike.steps <= 5, spike.level_shift) == (start + 40, True, False)
     assert spike.onset_height == pytest.approx(1.5, abs=6 * NOISE)  # above the new level
 
 
@@ -172,6 +172,12 @@ def test_at_rows_judges_the_first_of_the_fullest_batches(start, stop, step, shar
 def test_at_rows_also_answers_where_nothing_was_flagged():
     found = at_rows(HAND, 32, 36, window=5)
     assert (found.step, found.flagged) == (8, False) and found.height == pytest.approx(0.0)
+
+
+def test_at_rows_is_flagged_by_any_batch_of_the_segment():
+    losses = [1.0, 1.2, 0.8, 1.1, 0.9, 3.0, 1.0, 1.0, 1.0, 1.0]  # only the half batch at its start stands out
+    found = at_rows(run_of(losses, np.arange(40).reshape(10, 4)), 22, 30, window=5)
+    assert (found.step, found.flagged) == (6, True) and found.height == pytest.approx(0.0)
 
 
 def test_at_rows_passes_over_a_batch_before_the_window_is_full():
@@ -281,7 +287,7 @@ def test_a_trend_alone_does_not_fold():
 def test_folding_needs_half_an_epoch_of_overlap():
     values = curve(0, 190)
     assert list(epoch_folding(values, 100)) == [0.5, 1.0]
-    with pytest.raises(ValueError, match="at least 1.5 epochs, got 149 steps of 100 per epoch"):
+    with pytest.raises(ValueError, match=r"at least 1\.5 epochs, got 149 steps of 100 per epoch"):
         epoch_folding(values[:149], 100)
 
 
