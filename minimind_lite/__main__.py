@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from . import __version__, assets, experiments, plots, spikes
+from . import __version__, assets, experiments, order, plots, spikes
 from .config import OPTIMIZERS, SCHEDULES, ModelConfig, TrainConfig
 from .conversations import ReadReport, read
 from .model import LanguageModel
@@ -72,16 +72,19 @@ def train_command(arguments: argparse.Namespace) -> int:
     """Fine-tune on a JSONL file and leave a run folder."""
     device = choose_device(arguments.device)
     chat, report = assets.chat(), ReadReport()
+    names = ("order", "batch_size", "micro_batch_size", "epochs", "optimizer", "learning_rate", "schedule", "probe_every", "seed", "max_steps")
+    config = TrainConfig(**{name: getattr(arguments, name) for name in names})
+    order.make(config.order, 1)  # an unknown order is an error before anything is read or written
     path = arguments.data or assets.folder() / "sft.jsonl"
     rows = chat.encode_rows(read(path, on_error="skip" if arguments.skip_bad_lines else "raise", report=report), arguments.max_seq_len)
     print(report)
+    if not len(rows):
+        raise ValueError(f"{path} has no rows to train on.")
     if arguments.model in ("nano", "lite"):
         model = assets.base_model(arguments.model, device=str(device))
     else:
         model = LanguageModel(ModelConfig.preset(arguments.model), seed=arguments.seed).to(device)
         print(f"{arguments.model} starts from random weights: no base checkpoint of it is shipped.")
-    names = ("order", "batch_size", "micro_batch_size", "epochs", "optimizer", "learning_rate", "schedule", "probe_every", "seed", "max_steps")
-    config = TrainConfig(**{name: getattr(arguments, name) for name in names})
     probes = assets.probes(chat) if config.probe_every else None
     total = min(config.total_steps(len(rows)), config.max_steps or sys.maxsize)
     with RunWriter(arguments.out, describe(model, config, data=str(path), rows=len(rows))) as writer:

@@ -41,7 +41,7 @@ def micro_batches(rows: np.ndarray, lengths: np.ndarray, *, micro_batch_size: in
         if end > start and (end - start + 1) * lengths[rows[position]] > token_budget:
             parts.append(by_length[start:end])
             start = end
-    return [*parts, by_length[start:]]
+    return [*parts, by_length[start:]] if len(rows) else []
 
 
 def collate(data: EncodedRows, rows: np.ndarray, *, pad_to: int | None = None) -> tuple[Tensor, Tensor]:

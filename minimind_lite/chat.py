@@ -32,6 +32,13 @@ PAD, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 STYLES = ((PAD, START, END), ("<unk>", "<s>", "</s>"))  # MiniMind since April 2025, and before
 
 
+def _bytes_of_alphabet() -> dict[str, int]:
+    """Byte of each character of the byte-level alphabet: printable ones stand for themselves, the rest from U+0100 on (GPT-2)."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    rest = [b for b in range(256) if b not in printable]
+    return {chr(b): b for b in printable} | {chr(256 + i): b for i, b in enumerate(rest)}
+
+
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     """A byte-level BPE tokenizer of at most `vocab_size` tokens, MiniMind's kind.
 
@@ -114,6 +121,7 @@ class Chat:
         self.start_token, self.end_token = style[1], style[2]
         self._header = {role: [self.start_id, *self._ids(f"{role}\n")] for role in ("system", "user", "assistant")}
         self._newline = self._ids("\n")
+        self._byte = _bytes_of_alphabet()
 
     def _ids(self, text: str) -> list[int]:
         return self.tokenizer.encode(text, add_special_tokens=False).ids
@@ -160,14 +168,20 @@ class Chat:
         """Text of ids; the template's tokens are shown, bytes that form no character become U+FFFD."""
         return self.tokenizer.decode([int(i) for i in ids], skip_special_tokens=False)
 
+    def _ends_inside_character(self, ids: Sequence[int]) -> bool:
+        # Not read off a U+FFFD at the end of the decoded text: that may stand in the text itself.
+        try:
+            bytes(self._byte[c] for i in ids for c in self.tokenizer.id_to_token(int(i))).decode()
+        except UnicodeDecodeError as error:
+            return error.reason == "unexpected end of data"
+        return False
+
     def pieces(self, ids: Sequence[int]) -> list[tuple[int, str]]:
         """(tokens, text) groups: neighbouring tokens that only together form characters are joined."""
         groups, start = [], 0
         for end in range(1, len(ids) + 1):
-            text = self.decode(ids[start:end])
-            # Four bytes are the longest UTF-8 character; beyond that, U+FFFD is in the text itself.
-            if not text.endswith("�") or end - start >= 4 or end == len(ids):
-                groups.append((end - start, text))
+            if end == len(ids) or not self._ends_inside_character(ids[start:end]):
+                groups.append((end - start, self.decode(ids[start:end])))
                 start = end
         return groups
 
@@ -187,7 +201,7 @@ class Chat:
                 title += f", loss {loss:.2f} nats"
                 style = f"border-bottom:2px solid #0072B2;background:rgba(230,159,0,{min(max(loss, 0) / 6, 1):.2f})"
             shown = html.escape(text).replace("\n", "⏎<br>").replace(" ", "&nbsp;")
-            boxes.append(f'<span title="{title}" style="{style};color:#111;margin-right:1px;white-space:normal">{shown}</span>')
+            boxes.append(f'<span title="{title}" style="{style};margin-right:1px;white-space:normal">{shown}</span>')
             at += size
         return ('<div style="font-family:monospace;font-size:14px;line-height:1.9;background:#fff;color:#111;padding:6px">'
                 + "".join(boxes) + "</div>")

@@ -44,7 +44,11 @@ def load_model(path: str | Path, *, device: str = "cpu") -> LanguageModel:
         raise ValueError(f"{path} can't be read as a checkpoint ({error}); it may be missing or cut short.") from None
     if "model_config" not in metadata:
         raise ValueError(f"{path} is a safetensors file without a model_config: it was not written by save_model.")
-    model = LanguageModel(ModelConfig.from_dict(json.loads(metadata["model_config"])))
+    try:
+        config = ModelConfig.from_dict(json.loads(metadata["model_config"]))
+    except ValueError as error:  # JSON's own errors are of this kind
+        raise ValueError(f"{path} has a damaged model_config: {error}") from None
+    model = LanguageModel(config)
     try:
         model.load_state_dict(tensors, strict=True)
     except RuntimeError as error:

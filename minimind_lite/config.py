@@ -30,6 +30,7 @@ def _require(condition: bool, message: str) -> None:
 
 
 def _from_dict(cls: type, values: Mapping[str, Scalar]):
+    _require(isinstance(values, Mapping), f"{cls.__name__} needs a mapping of its fields, got {values!r}.")
     known = {f.name for f in dataclasses.fields(cls)}
     unknown = sorted(set(values) - known)
     _require(not unknown, f"{cls.__name__} has no field {', '.join(unknown)}; "
@@ -79,7 +80,7 @@ class ModelConfig:
                  f"dim / n_heads must be even (rotary embedding turns pairs), got {self.head_dim()}.")
         _require(self.n_heads % self.n_kv_heads == 0,
                  f"n_heads must be divisible by n_kv_heads, got {self.n_heads} and {self.n_kv_heads}.")
-        _require(self.norm_eps > 0 and self.rope_theta > 0, "norm_eps and rope_theta must be positive.")
+        _require(all(isinstance(x, int | float) and x > 0 for x in (self.norm_eps, self.rope_theta)), "norm_eps and rope_theta must be positive.")
 
     def head_dim(self) -> int:
         """D = C / H."""
@@ -161,9 +162,10 @@ class TrainConfig:
                      f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}.")
         _require(len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas),
                  f"betas must be two numbers in [0, 1), got {self.betas!r}.")
-        _require(self.max_steps is None or self.max_steps > 0, f"max_steps must be positive, got {self.max_steps!r}.")
+        _require(self.max_steps is None or (isinstance(self.max_steps, int) and self.max_steps > 0),
+                 f"max_steps must be positive, got {self.max_steps!r}.")
         micro = self.micro_batch_size
-        _require(micro is None or 0 < micro <= self.batch_size,
+        _require(micro is None or (isinstance(micro, int) and 0 < micro <= self.batch_size),
                  f"micro_batch_size must lie in 1 .. batch_size ({self.batch_size}), got {micro!r}: "
                  "batch_size counts the conversations of one optimiser step, all micro-batches together.")
         _require(self.loss_average == "tokens" or micro is not None,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, Iterator
 
 ROLES = ("system", "user", "assistant")
+BOM = b"\xef\xbb\xbf"       # UTF-8's byte order mark, which some editors put at the start of a file
 MAX_LINE_BYTES = 1 << 20      # a conversation of a million bytes is a broken file, not a conversation
 LARGE_FILE_BYTES = 256 << 20  # beyond this, `load` hands over a memory-mapped data set
 
@@ -96,7 +97,7 @@ def parse_line(raw: bytes) -> tuple[tuple[str, str], ...]:
         raise _Malformed("an empty line", "Delete it.")
     try:
         data = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise _Malformed(f"not JSON ({error})", "Each line must be one whole JSON object.") from None
     turns = data.get("conversations") if isinstance(data, dict) else None
     if not isinstance(turns, list) or not turns:
@@ -155,7 +156,7 @@ def read(path: str | Path, *, on_error: str = "raise", report: ReadReport | None
                 if size > max_line_bytes + raw.endswith(b"\n"):
                     raise _Malformed(f"a line of {size:,} bytes, over the limit of {max_line_bytes:,}",
                                      "A line break is missing, or raise max_line_bytes.")
-                messages = parse_line(raw.removeprefix(b"\xef\xbb\xbf") if line == 1 else raw)
+                messages = parse_line(raw.removeprefix(BOM) if line == 1 else raw)
             except _Malformed as bad:
                 bad_line = BadLine(str(path), line, offset, bad.found, bad.advice)
                 if on_error == "raise":
@@ -168,10 +169,13 @@ def read(path: str | Path, *, on_error: str = "raise", report: ReadReport | None
 
 def read_at(path: str | Path, offset: int, line: int = 0) -> Conversation:
     """The one conversation that starts at byte `offset`; raises `ValueError` where none does."""
+    if offset < 0:
+        raise ValueError(f"an offset counts bytes from the start of the file, got {offset}.")
     with open(path, "rb") as stream:
         stream.seek(offset)
+        raw = stream.readline()
         try:
-            return Conversation(parse_line(stream.readline()), str(path), line, offset)
+            return Conversation(parse_line(raw.removeprefix(BOM) if offset == 0 else raw), str(path), line, offset)
         except _Malformed as bad:
             raise BadLineError(BadLine(str(path), line, offset, bad.found, bad.advice)) from None
 
@@ -197,10 +201,15 @@ def as_dataset(path: str | Path, *, on_error: str = "raise", cache_dir: str | Pa
     features = datasets.Features({"roles": datasets.List(datasets.Value("string")),
                                   "contents": datasets.List(datasets.Value("string")),
                                   "line": datasets.Value("int64"), "offset": datasets.Value("int64")})
-    return datasets.Dataset.from_generator(
-        _dataset_rows, features=features, cache_dir=None if cache_dir is None else str(cache_dir),
-        gen_kwargs={"path": str(Path(path).resolve()), "on_error": on_error,
-                    "version": (stat.st_size, stat.st_mtime_ns)})
+    if next(read(path, on_error=on_error), None) is None:  # the library refuses to make an empty set this way
+        return datasets.Dataset.from_dict({name: [] for name in features}, features=features)
+    try:
+        return datasets.Dataset.from_generator(
+            _dataset_rows, features=features, cache_dir=None if cache_dir is None else str(cache_dir),
+            gen_kwargs={"path": str(Path(path).resolve()), "on_error": on_error,
+                        "version": (stat.st_size, stat.st_mtime_ns)})
+    except datasets.exceptions.DatasetGenerationError as error:
+        raise (error.__cause__ or error) from None  # the cause names the line; the wrapper does not
 
 
 def _dataset_rows(path: str, on_error: str, version: tuple[int, int]) -> Iterator[dict]:
@@ -223,8 +232,15 @@ class DatasetView:
         return Conversation(tuple(zip(row["roles"], row["contents"])), self.file, row["line"], row["offset"])
 
 
-def load(path: str | Path, *, on_error: str = "raise", large: int = LARGE_FILE_BYTES) -> list[Conversation] | DatasetView:
-    """All conversations of a file: a list if it is small, memory-mapped beyond `large` bytes."""
+def load(path: str | Path, *, on_error: str = "raise", report: ReadReport | None = None,
+         large: int = LARGE_FILE_BYTES) -> list[Conversation] | DatasetView:
+    """All conversations of a file: a list if it is small, memory-mapped beyond `large` bytes.
+
+    `report` as in `read`; a large file is then read once more to fill it.
+    """
     if Path(path).stat().st_size <= large:
-        return list(read(path, on_error=on_error))
+        return list(read(path, on_error=on_error, report=report))
+    if report is not None:
+        for _ in read(path, on_error=on_error, report=report):
+            pass
     return DatasetView(as_dataset(path, on_error=on_error), str(path))

@@ -68,7 +68,7 @@ def make(kind: str, n: int, *, seed: int = 0, epoch: int = 0) -> np.ndarray:
     Raises `ValueError` for any other name.
     """
     name, _, size = kind.partition(":")
-    if name in ("file", "shuffle_once", "shuffle") and not size:
+    if kind in ("file", "shuffle_once", "shuffle"):
         return {"file": file, "shuffle_once": shuffle_once, "shuffle": shuffle}[name](n, seed, epoch)
     if name in ("buffer", "block") and size.isdecimal() and int(size) > 0:
         return {"buffer": buffer, "block": block}[name](n, seed, epoch, size=int(size))

@@ -56,9 +56,11 @@ def cjk_font() -> str | None:
 
 def drawable(text: str, english: str | None = None) -> str:
     """`text`, if a font for it is at hand; else `english`, else the characters' code points."""
-    if cjk_font() or not re.search("[⺀-鿿豈-﫿＀-￯　-〿]", text):
+    # CJK radicals to ideographs, compatibility forms, full-width forms, and the rare ones beyond U+FFFF
+    chinese = "[\u2e80-\u9fff\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U00020000-\U0003ffff]"
+    if cjk_font() or not re.search(chinese, text):
         return text
-    return english if english is not None else re.sub("[^\x00-ⁿ]", lambda m: f"U+{ord(m[0]):04X} ", text)
+    return english if english is not None else re.sub(chinese, lambda m: f"U+{ord(m[0]):04X} ", text)
 
 
 @dataclass(frozen=True)
@@ -227,13 +229,17 @@ def losses_by_row(runs: Mapping[str, Run], n_rows: int, segments: Sequence[Segme
             losses = run.losses_by_row(n_rows, epoch)
             if i == 0:
                 ax.plot(losses, ".", color="#999999", ms=2.5, zorder=1)
-            windows = np.lib.stride_tricks.sliding_window_view(losses, smooth)
-            ax.plot(np.arange(len(windows)) + smooth / 2, np.nanmedian(windows, axis=1), color=colour, ls=style, lw=1.8, label=label)
+            met = np.flatnonzero(np.isfinite(losses))  # a stopped run has not met the later rows
+            windows = np.lib.stride_tricks.sliding_window_view(losses[met], smooth)
+            ax.plot(met[:len(windows)] + smooth / 2, np.median(windows, axis=1), color=colour, ls=style, lw=1.8, label=label)
             inside = np.zeros(n_rows, bool)
             for segment in segments:
                 inside[segment.start:segment.stop] = True
-            heights[label] = [np.nanmean(losses[s.start:s.stop]) - np.nanmedian(losses[~inside]) for s in segments]
+            rows = np.arange(n_rows)
+            heights[label] = {f"{s.name} ({s.stop - s.start} rows)": float(losses[met[(rows[met] >= s.start) & (rows[met] < s.stop)]].mean()
+                                            - np.median(losses[met[~inside[met]]]))
+                              for s in segments if np.isfinite(losses[s.start:s.stop]).any()}
         ax.set(title=title, xlabel="row in the file", ylabel="loss of the conversation (nats per token)")
         ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=11)
-    text = "; ".join(f"{label}: " + ", ".join(f"{s.name} {h:+.2f}" for s, h in zip(segments, hs)) for label, hs in heights.items())
+    text = "; ".join(f"{label}: " + ", ".join(f"{name} {h:+.2f}" for name, h in hs.items()) for label, hs in heights.items())
     return Plot(figure, f"Mean loss of each segment's conversations above the median Chinese one, in nats. {text}.")

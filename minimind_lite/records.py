@@ -6,6 +6,7 @@ made it. No torch here, so that a run can be read where no model can.
 A run folder holds `config.json` (what was run, on what) and two directories of Parquet parts,
 `steps/` and `samples/`, which `pandas.read_parquet(folder / "steps")` opens. Parts are written
 whole and renamed into place, so a killed run leaves a readable folder that lacks the last part.
+Probes are columns of `steps/`, those of the first part; the trainer measures all at step 0.
 
     N conversations   M micro-batches of a step   B conversations of a step
 """
@@ -109,6 +110,8 @@ class Run:
             info = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError) as error:
             raise ValueError(f"{folder} is not a run folder: its config.json can't be read ({error}).") from None
+        if not isinstance(info, dict):
+            raise ValueError(f"{folder} is not a run folder: its config.json holds no object.")
         if info.get("format") != FORMAT:
             raise ValueError(f"{folder} has run format {info.get('format')!r}, this version reads {FORMAT}.")
         return cls(info, tuple(_read_records(folder)))
@@ -176,7 +179,7 @@ def _write_parquet(path: Path, table: Mapping[str, Iterable]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp")  # a leading dot: Parquet readers pass over it
     pq.write_table(pa.table({k: list(v) if k == "micro_losses" else v for k, v in table.items()}), temporary,
                    compression="zstd")
     os.replace(temporary, path)

@@ -99,14 +99,6 @@ def test_pandas_opens_both_directories_as_one_table(folder):
     assert samples["row"].tolist() == list(range(10)) and samples["step"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
 
 
-def test_pandas_sees_a_probe_that_starts_late(tmp_path):
-    with RunWriter(tmp_path, {}, part_size=1) as writer:
-        writer.write(record(0))
-        writer.write(record(1, probes={"code": 2.0}))
-    assert Run.load(tmp_path).records[1].probes == {"code": 2.0}
-    assert pd.read_parquet(tmp_path / "steps")["probe/code"].fillna(-1).tolist() == [-1, 2.0]
-
-
 def test_a_killed_writer_leaves_the_finished_parts(tmp_path):
     writer = RunWriter(tmp_path, {}, part_size=2)
     for i in range(5):
