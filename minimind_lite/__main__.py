@@ -86,16 +86,18 @@ def train_command(arguments: argparse.Namespace) -> int:
         model = LanguageModel(ModelConfig.preset(arguments.model), seed=arguments.seed).to(device)
         print(f"{arguments.model} starts from random weights: no base checkpoint of it is shipped.")
     probes = assets.probes(chat) if config.probe_every else None
-    total = min(config.total_steps(len(rows)), config.max_steps or sys.maxsize)
+    lengths, total = rows.lengths(), min(config.total_steps(len(rows)), config.max_steps or sys.maxsize)
     with RunWriter(arguments.out, describe(model, config, data=str(path), rows=len(rows))) as writer:
         with tqdm(train(model, rows, config, probes=probes), total=total, unit="step") as steps:
-            losses = []
+            losses, seconds, seen = [], 0.0, 0
             for record in steps:
                 writer.write(record)
                 losses.append(record.loss)
+                seconds, seen = seconds + record.seconds, seen + int(lengths[record.rows].sum())
                 steps.set_postfix(loss=f"{record.loss:.3f}")
     events = spikes.find(losses) if len(losses) > spikes.WINDOW else []
-    print(f"{len(losses)} steps, {len(events)} spike events. Run folder: {arguments.out}")
+    print(f"{len(losses)} steps in {seconds:.1f} s, {seen / max(seconds, 1e-9):,.0f} tokens per second (padding not counted), "
+          f"{len(events)} spike events. Run folder: {arguments.out}")
     for e in events:
         print(f"  steps {e.start}–{e.stop - 1}: +{e.peak_height:.2f} nats, z = {e.z:.1f}")
     return 0

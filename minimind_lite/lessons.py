@@ -39,7 +39,7 @@ def start(seed: int = 0) -> None:
     """First line of every lesson: fix the seed, say what runs where."""
     torch.manual_seed(seed)
     print(f"MiniMind Lite {__version__} on the CPU, seed {seed}. Data: {len(assets.conversations()):,} conversations "
-          f"in data/sft.jsonl. Your own work is kept in {work_folder().name}/.")
+          "in data/sft.jsonl. Your own work is kept in my_work/.")
 
 
 def show_source(thing: object) -> None:

@@ -180,8 +180,9 @@ def _curve_summary(runs: Mapping[str, Run], segments: Sequence[Segment], events:
     if events:
         first = next(iter(runs.values()))
         rows = lambda e: f"{first.records[e.start].rows[0]}–{first.records[e.stop - 1].rows[-1]}"
-        text += " Spikes in " + next(iter(runs)) + ": " + "; ".join(
-            f"+{e.peak_height:.2f} nats (z = {e.z:.0f}) at rows {rows(e)}" for e in events) + "."
+        listed = "; ".join(f"+{e.peak_height:.2f} nats (z = {e.z:.0f}) at rows {rows(e)}" for e in events[:MOST_LABELS])
+        more = f"; and {len(events) - MOST_LABELS} more" if len(events) > MOST_LABELS else ""
+        text += f" {len(events)} spikes in {next(iter(runs))}: {listed}{more}."
     return text
 
 

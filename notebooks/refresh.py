@@ -37,9 +37,21 @@ def clean(notebook: nbformat.NotebookNode) -> None:
             if WIDGET_VIEW in output.get("data", {}) and len(output.data) > 2:  # it and text/plain are always there
                 del output.data[WIDGET_VIEW]
         cell.outputs = [o for o in cell.outputs if o.output_type != "stream" or o.name != "stderr"]
+        join_streams(cell)
         if "answers-prediction" in cell.metadata.get("tags", []):
             cell.metadata["collapsed"] = True
             cell.metadata["jupyter"] = {"outputs_hidden": True}
+
+
+def join_streams(cell: nbformat.NotebookNode) -> None:
+    """One block of printed text where the kernel happened to send several."""
+    joined = []
+    for output in cell.outputs:
+        if joined and output.output_type == joined[-1].output_type == "stream":
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    cell.outputs = joined
 
 
 def refresh(path: Path) -> float:
