@@ -96,8 +96,8 @@ def train_command(arguments: argparse.Namespace) -> int:
                 seconds, seen = seconds + record.seconds, seen + int(lengths[record.rows].sum())
                 steps.set_postfix(loss=f"{record.loss:.3f}")
     events = spikes.find(losses) if len(losses) > spikes.WINDOW else []
-    print(f"{len(losses)} steps in {seconds:.1f} s, {seen / max(seconds, 1e-9):,.0f} tokens per second (padding not counted), "
-          f"{len(events)} spike events. Run folder: {arguments.out}")
+    print(f"{len(losses)} steps, {len(events)} spike events; {seconds:.1f} s, {seen / max(seconds, 1e-9):,.0f} tokens per second "
+          f"(padding not counted). Run folder: {arguments.out}")
     for e in events:
         print(f"  steps {e.start}–{e.stop - 1}: +{e.peak_height:.2f} nats, z = {e.z:.1f}")
     return 0

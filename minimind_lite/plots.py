@@ -182,7 +182,7 @@ def _curve_summary(runs: Mapping[str, Run], segments: Sequence[Segment], events:
         rows = lambda e: f"{first.records[e.start].rows[0]}–{first.records[e.stop - 1].rows[-1]}"
         listed = "; ".join(f"+{e.peak_height:.2f} nats (z = {e.z:.0f}) at rows {rows(e)}" for e in events[:MOST_LABELS])
         more = f"; and {len(events) - MOST_LABELS} more" if len(events) > MOST_LABELS else ""
-        text += f" {len(events)} spikes in {next(iter(runs))}: {listed}{more}."
+        text += f" Spikes in {next(iter(runs))}: {listed}{more}."
     return text
 
 

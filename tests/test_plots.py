@@ -106,7 +106,7 @@ def test_the_sentence_of_bars_has_every_name_and_number():
 
 
 def test_the_sentence_of_losses_by_row_has_each_segment_s_height():
-    assert "file: code +1.50." in DRAWN["losses_by_row"]().summary
+    assert "file: code (12 rows) +1.50." in DRAWN["losses_by_row"]().summary
 
 
 def test_a_message_is_its_own_sentence():
