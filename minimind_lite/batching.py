@@ -10,7 +10,7 @@ similar lengths together, and no more padded tokens at once than fit its cache.
 
 from __future__ import annotations
 
-from typing import Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch

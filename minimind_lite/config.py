@@ -14,8 +14,9 @@ Letters used by the whole package, in shapes:
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Mapping
+from typing import ClassVar
 
 Scalar = bool | int | float | str | None
 

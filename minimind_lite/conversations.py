@@ -10,9 +10,10 @@ listed, and conversations read + lines skipped = lines in the file, always.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Iterator
+from typing import BinaryIO
 
 ROLES = ("system", "user", "assistant")
 BOM = b"\xef\xbb\xbf"       # UTF-8's byte order mark, which some editors put at the start of a file

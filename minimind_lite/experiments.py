@@ -7,9 +7,9 @@ the ground truth of where the odd segments lie; the instruments that they use do
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Mapping
 
 import numpy as np
 

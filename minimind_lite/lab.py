@@ -15,7 +15,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from typing import Callable, Iterator
+from collections.abc import Callable, Iterator
 
 import ipywidgets as W
 from IPython.display import Image, display
@@ -94,7 +94,7 @@ class TrainingPanel:
     def plot(self) -> plots.Plot:
         """The figure as it stands: the present run, earlier ones in grey, spikes marked."""
         ghosts = [*([self.recorded] if self.recorded else []), *self.ghosts]
-        run, what = (self.run_so_far, "now") if self.records else (ghosts[-1] if ghosts else None, "recorded")
+        run, what = (self.run_so_far, "this run") if self.records else (ghosts[-1] if ghosts else None, "recorded")
         if run is None:
             return plots.message("Nothing trained yet: press play, or “10 steps”.")
         events = spikes.find(run.loss) if len(run) > spikes.WINDOW else []

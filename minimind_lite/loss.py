@@ -10,7 +10,7 @@ means; a sum and a count can. So they are what this module returns.
 
 from __future__ import annotations
 
-from typing import Callable
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F

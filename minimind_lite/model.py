@@ -14,7 +14,7 @@ this model rotates the two halves (half-split, as Llama in Hugging Face and Mini
 
 from __future__ import annotations
 
-from typing import Callable
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F

@@ -11,10 +11,10 @@ import base64
 import io
 import re
 import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Mapping, Sequence
 
 import matplotlib
 import numpy as np
@@ -111,7 +111,7 @@ def _x(run: Run, axis: str) -> np.ndarray:
 def _strip(ax: Axes, run: Run, segments: Sequence[Segment], axis: str, label: str) -> None:
     """One bar per batch: the share of each domain in it."""
     x, rows = _x(run, axis), [r.rows for r in run.records]
-    left, domains = np.append(x, x[-1] + (len(rows[-1]) if axis == "samples" else 1)), ["zh", *DOMAIN_COLOURS]
+    left = np.append(x, x[-1] + (len(rows[-1]) if axis == "samples" else 1))
     shares = {d: np.array([sum(np.mean((r >= s.start) & (r < s.stop)) for s in segments if s.domain == d) for r in rows])
               for d in DOMAIN_COLOURS if d != "zh"}
     bottom = np.zeros(len(rows))
@@ -196,8 +196,9 @@ def message(text: str, size: tuple[float, float] = (9.5, 4.4)) -> Plot:
 
 
 def bar_chart(values: Mapping[str, float], *, title: str, xlabel: str, errors: Mapping[str, float] | None = None,
-              colours: Mapping[str, str] | None = None, digits: int = 2, size: tuple[float, float] | None = None) -> Plot:
-    """Horizontal bars with their numbers; `errors` are half-widths of intervals. Labels may be Chinese."""
+              colours: Mapping[str, str] | None = None, limits: tuple[float, float] | None = None, digits: int = 2,
+              size: tuple[float, float] | None = None) -> Plot:
+    """Horizontal bars with their numbers; `errors` are half-widths of intervals, `limits` the axis. Labels may be Chinese."""
     names = list(values)
     with _RENDER, matplotlib.rc_context(_style()):
         figure, (ax,) = _axes(size or (9, 1.4 + 0.42 * len(names)))
@@ -208,6 +209,8 @@ def bar_chart(values: Mapping[str, float], *, title: str, xlabel: str, errors: M
         ax.axvline(0, color="#111111", lw=0.8)
         ax.invert_yaxis()
         ax.margins(x=0.16)
+        if limits:
+            ax.set_xlim(*limits)
         ax.set(title=title, xlabel=xlabel)
     described = ", ".join(f"{n} {v:,.{digits}f}" for n, v in values.items())
     return Plot(figure, f"{title}: {described} ({xlabel}).")

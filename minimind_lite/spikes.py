@@ -8,8 +8,8 @@ depends on the batch size; heights in nats do not, so both are given, always.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Sequence
 
 import numpy as np
 

@@ -15,9 +15,9 @@ from __future__ import annotations
 import math
 import platform
 import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from itertools import islice
-from typing import Callable, Iterator, Mapping
 
 import numpy as np
 import torch

@@ -5,8 +5,8 @@
 
 What would break a static viewer or make a needless difference is taken out: widget state and
 widget views that have a picture or text beside them, timings, the kernel's own version. Outputs
-of cells tagged `answers-prediction` are stored folded, so that the page does not give away
-what it asks; running the cell unfolds them.
+of cells tagged `answers-prediction` are stored folded, and so is the source of shipped answers,
+so that the page does not give away what it asks; running a cell unfolds its output.
 """
 
 from __future__ import annotations
@@ -41,6 +41,9 @@ def clean(notebook: nbformat.NotebookNode) -> None:
         if "answers-prediction" in cell.metadata.get("tags", []):
             cell.metadata["collapsed"] = True
             cell.metadata["jupyter"] = {"outputs_hidden": True}
+        if cell.source.startswith("lessons.answer("):  # what it shows is folded; its source must not give it away
+            cell.metadata["jupyter"] = {"source_hidden": True}
+            cell.metadata["cellView"] = "form"  # the same, for Colab
 
 
 def join_streams(cell: nbformat.NotebookNode) -> None:

@@ -63,7 +63,7 @@ def test_reveal_says_right_and_wrong(shown):
 
 def test_the_save_button_saves_and_shows_errors():
     prediction = question()
-    choice, row, last = prediction.panel().children[1:]
+    choice, _, last = prediction.panel().children[1:]
     save, said = last.children
     save.click()
     assert said.value.startswith("error")

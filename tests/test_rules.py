@@ -150,6 +150,13 @@ def test_answers_to_predictions_are_stored_folded(path):
     assert all(c["metadata"].get("jupyter", {}).get("outputs_hidden") for c in answering)
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_shipped_answers_are_folded(path):
+    answers = [c for c in cells(path) if "".join(c["source"]).startswith("lessons.answer(")]
+    assert len(answers) == sum("exercise" in tags(c) for c in cells(path))
+    assert all(c["metadata"]["jupyter"]["source_hidden"] for c in answers)
+
+
 # README
 
 
@@ -192,7 +199,8 @@ def test_readme_picture_shows_the_recorded_runs():
 
 
 def test_no_file_names_a_path_of_one_machine():
-    files = subprocess.run(["git", "ls-files", "*.py", "*.md", "*.toml", "*.txt"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    for file in files:
+    kinds = ["*.py", "*.md", "*.toml", "*.txt"]
+    listed = subprocess.run(["git", "ls-files", *kinds], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for file in listed.split():
         if file != "tests/test_rules.py":
             assert not re.search(r"/(home|root|work)/\w", (ROOT / file).read_text(encoding="utf-8")), file
