@@ -142,9 +142,7 @@ def build_base(name: str, out: Path) -> None:
     """Pretrain one base model on every token of pretrain.jsonl and write it in fp16."""
     chat = Chat(load_tokenizer(out / "tokenizer.json"))
     encoded = chat.encode_rows(conversations.read(out / "pretrain.jsonl"), ModelConfig.preset(name).max_seq_len)
-    everything = np.ones(len(encoded.ids), bool)
-    everything[encoded.offsets[:-1]] = False  # nothing comes before the first token, so nothing predicts it
-    data, config = EncodedRows(encoded.ids, everything, encoded.offsets), BASES[name]
+    data, config = EncodedRows(encoded.ids, np.ones(len(encoded.ids), bool), encoded.offsets), BASES[name]
     model = LanguageModel(ModelConfig.preset(name), seed=SEED)
     with tqdm(trainer.train(model, data, config), total=config.total_steps(len(data)), desc=f"base model {name}") as steps:
         for record in steps:

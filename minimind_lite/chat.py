@@ -88,9 +88,10 @@ class EncodedRows:
         return np.diff(self.offsets)
 
     def supervised(self) -> np.ndarray:
-        """Supervised tokens of each row, (N,)."""
+        """Supervised tokens of each row, (N,). A row's first token never counts: nothing comes before it to predict it from."""
         total = np.concatenate([[0], np.cumsum(self.mask, dtype=np.int64)])
-        return total[self.offsets[1:]] - total[self.offsets[:-1]]
+        starts, ends = self.offsets[:-1], self.offsets[1:]
+        return total[ends] - total[np.minimum(starts + 1, ends)]
 
     def select(self, rows: Sequence[int] | np.ndarray) -> EncodedRows:
         """A new set of the given rows, in the given order."""

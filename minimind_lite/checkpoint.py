@@ -26,6 +26,7 @@ def save_model(path: str | Path, model: LanguageModel, *, dtype: torch.dtype = t
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         save_file(tensors, temporary, metadata={"model_config": json.dumps(model.config.to_dict())})
+        temporary.chmod(0o644)  # safetensors makes it private; a shared installation must be able to read it
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -38,6 +38,7 @@ def work_folder() -> Path:
 def start(seed: int = 0) -> None:
     """First line of every lesson: fix the seed, say what runs where."""
     torch.manual_seed(seed)
+    torch.set_num_threads(1)  # workers use the cores; inside one small operation, threads only wait for each other
     print(f"MiniMind Lite {__version__} on the CPU, seed {seed}. Data: {len(assets.conversations()):,} conversations "
           "in data/sft.jsonl. Your own work is kept in my_work/.")
 

@@ -156,7 +156,7 @@ def loss_curve(runs: Mapping[str, Run], *, segments: Sequence[Segment] = (), eve
             ax.fill_between(_x(band[0], axis), lowest, highest, color="#56B4E9", alpha=0.3, lw=0,
                             label=f"range over {len(band)} seeds")
         for (label, run), (colour, style) in zip(runs.items(), LINES):
-            ax.plot(_x(run, axis), run.loss, color=colour, ls=style, lw=1.6, label=label)
+            ax.plot(_x(run, axis), run.loss, color=colour, ls=style, lw=1.6, label=drawable(label))
         for event in events:
             _mark(ax, list(runs.values()), event, axis, label=len(events) <= MOST_LABELS)
         for strip, (label, run) in zip(below, shown):
@@ -164,7 +164,7 @@ def loss_curve(runs: Mapping[str, Run], *, segments: Sequence[Segment] = (), eve
         present = [d for d in DOMAIN_COLOURS if d == "zh" or d in {s.domain for s in segments}]
         handles = [Patch(color=DOMAIN_COLOURS[d], label=NAMES[d]) for d in present] if shown else []
         ax.legend(handles=ax.get_legend_handles_labels()[0] + handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=11)
-        ax.set(title=title, ylabel="training loss (nats per token)")
+        ax.set(title=drawable(title), ylabel="training loss (nats per token)")
         lowest, highest = ax.get_ylim()
         ax.set_ylim(lowest, highest + (0.2 if events else 0.05) * (highest - lowest))
         (below or [ax])[-1].set_xlabel("conversations seen" if axis == "samples" else "optimiser steps")
@@ -211,7 +211,7 @@ def bar_chart(values: Mapping[str, float], *, title: str, xlabel: str, errors: M
         ax.margins(x=0.16)
         if limits:
             ax.set_xlim(*limits)
-        ax.set(title=title, xlabel=xlabel)
+        ax.set(title=drawable(title), xlabel=drawable(xlabel))
     described = ", ".join(f"{n} {v:,.{digits}f}" for n, v in values.items())
     return Plot(figure, f"{title}: {described} ({xlabel}).")
 
@@ -243,7 +243,7 @@ def losses_by_row(runs: Mapping[str, Run], n_rows: int, segments: Sequence[Segme
             heights[label] = {f"{s.name} ({s.stop - s.start} rows)": float(losses[met[(rows[met] >= s.start) & (rows[met] < s.stop)]].mean()
                                             - np.median(losses[met[~inside[met]]]))
                               for s in segments if np.isfinite(losses[s.start:s.stop]).any()}
-        ax.set(title=title, xlabel="row in the file", ylabel="loss of the conversation (nats per token)")
+        ax.set(title=drawable(title), xlabel="row in the file", ylabel="loss of the conversation (nats per token)")
         ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=11)
     text = "; ".join(f"{label}: " + ", ".join(f"{name} {h:+.2f}" for name, h in hs.items()) for label, hs in heights.items())
     return Plot(figure, f"Mean loss of each segment's conversations above the median Chinese one, in nats. {text}.")
