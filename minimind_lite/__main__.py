@@ -1,4 +1,4 @@
-"""Command line: python -m minimind_lite {reproduce, train}."""
+"""Command line: python -m minimind_lite {reproduce, train, bench}."""
 
 from __future__ import annotations
 
@@ -103,6 +103,26 @@ def train_command(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def bench_command(arguments: argparse.Namespace) -> int:
+    """What each idea of the fast path gains, model by model."""
+    from . import bench  # nothing else needs it
+
+    rows, bar = [], tqdm(total=arguments.rounds * len(bench.LADDER) * len(arguments.models), unit="variant")
+
+    def progress(what: str) -> None:
+        bar.set_description(what)
+        bar.update()
+    for name in arguments.models:
+        rows += bench.ladder(name, rounds=arguments.rounds, progress=progress)
+    bar.close()
+    print(bench.report(rows))
+    print("tokens/s: real tokens, padding not counted. of peak: useful FLOP/s over the best matrix product measured just now. "
+          "gradient: largest difference from the plain one.")
+    if arguments.json:
+        bench.save(rows, arguments.json)
+    return 0
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     top = argparse.ArgumentParser(prog="python -m minimind_lite", description="Reproduce and diagnose MiniMind's loss spikes.")
@@ -136,6 +156,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--skip-bad-lines", action="store_true", help="list malformed lines and go on, instead of stopping")
     p.add_argument("--seed", type=int, default=d.seed, help="of the order")
     p.set_defaults(run=train_command)
+
+    p = commands.add_parser("bench", help="tokens per second from the plain recipe to the fast path, step by step",
+                            formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    p.add_argument("--models", nargs="+", choices=tuple(ModelConfig.PRESETS), default=["nano", "lite"], help="minimind2_small takes minutes")
+    p.add_argument("--rounds", type=_positive, default=3, help="how often each variant is measured, in turn; the median counts")
+    p.add_argument("--json", type=Path, help="write the figures there too")
+    p.set_defaults(run=bench_command)
     return top
 
 

@@ -134,6 +134,11 @@ def train(model: LanguageModel, data: EncodedRows, config: TrainConfig, *,
             seen += len(rows)
 
 
+def batch_gradient(model: LanguageModel, data: EncodedRows, rows: np.ndarray, config: TrainConfig, workers: Workers) -> np.ndarray:
+    """Leave the gradient of one batch in the parameters' `.grad`; returns its sums of losses (B,), in nats."""
+    return _sum_losses(model, data, rows, _weights(data.supervised()[rows], config), config, workers)
+
+
 def _batches_of_all_epochs(n_rows: int, config: TrainConfig) -> Iterator[tuple[int, np.ndarray]]:
     """(epoch, rows) of every optimiser step, up to `max_steps`."""
     steps = ((epoch, rows) for epoch in range(config.epochs)

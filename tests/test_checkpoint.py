@@ -27,7 +27,7 @@ def saved(tmp_path):
 def rewrite(path, *, tensors=lambda t: t, config=lambda c: c):
     """The same file with other tensors or another configuration in it."""
     with safe_open(path, framework="pt") as stored:
-        old = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118, not a dictionary
+        old = {name: stored.get_tensor(name) for name in stored.keys()}  # a file, not a dictionary
         values = json.loads(stored.metadata()["model_config"])
     save_file(tensors(old), path, metadata={"model_config": json.dumps(config(values))})
 

@@ -37,7 +37,7 @@ def run_train(jsonl, tmp_path):
 
 
 @pytest.mark.parametrize("words, said", [
-    ("", ("reproduce", "train")),
+    ("", ("reproduce", "train", "bench")),
     ("reproduce", ("--seeds", "--recorded", "default: nano")),
     ("train", ("--data", "--order", "file, shuffle_once, shuffle, buffer:K, block:K", "default: 0.0005"))])
 def test_help_says_what_there_is(capsys, words, said):
@@ -50,7 +50,7 @@ def test_help_says_what_there_is(capsys, words, said):
 
 def test_every_option_says_what_it_does():
     commands = next(action.choices for action in cli.parser()._actions if isinstance(action.choices, dict))
-    assert set(commands) == {"reproduce", "train"}
+    assert set(commands) == {"reproduce", "train", "bench"}
     assert [(name, action.dest) for name, command in commands.items() for action in command._actions if not action.help] == []
 
 
