@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from . import __version__, assets, experiments, order, plots, spikes
 from .config import OPTIMIZERS, SCHEDULES, ModelConfig, TrainConfig
-from .conversations import ReadReport, read
+from .conversations import BadLineError, ReadReport, read
 from .model import LanguageModel
 from .order import KINDS
 from .records import RunWriter
@@ -52,10 +52,11 @@ def reproduce(arguments: argparse.Namespace) -> int:
     print(f"Shuffled, {len(shuffled)} seed{'s' * (len(shuffled) > 1)}: {sum(len(s.events) for s in shuffled)} events, "
           f"largest height {max(s.largest[0] for s in shuffled):.2f} nats, largest z {max(s.largest[1] for s in shuffled):.1f}.")
     plot = figure(runs)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    plot.save(arguments.out)
+    out = arguments.out or Path("my_work") / ("recorded.png" if arguments.recorded else "reproduce.png")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    plot.save(out)
     print(plot.summary)
-    print(f"Picture: {arguments.out} ({time.perf_counter() - start:.0f} s in all)")
+    print(f"Picture: {out.resolve()} ({time.perf_counter() - start:.0f} s in all)")
     return 0
 
 
@@ -87,7 +88,9 @@ def train_command(arguments: argparse.Namespace) -> int:
         print(f"{arguments.model} starts from random weights: no base checkpoint of it is shipped.")
     probes = assets.probes(chat) if config.probe_every else None
     lengths, total = rows.lengths(), min(config.total_steps(len(rows)), config.max_steps or sys.maxsize)
-    with RunWriter(arguments.out, describe(model, config, data=str(path), rows=len(rows))) as writer:
+    # Row r of the run is the (r + 1)th line that was read; with these numbers it can be found in the file again.
+    info = describe(model, config, data=str(path), rows=len(rows)) | {"skipped_lines": [bad.line for bad in report.skipped]}
+    with RunWriter(arguments.out, info) as writer:
         with tqdm(train(model, rows, config, probes=probes), total=total, unit="step") as steps:
             losses, seconds, seen = [], 0.0, 0
             for record in steps:
@@ -95,9 +98,11 @@ def train_command(arguments: argparse.Namespace) -> int:
                 losses.append(record.loss)
                 seconds, seen = seconds + record.seconds, seen + int(lengths[record.rows].sum())
                 steps.set_postfix(loss=f"{record.loss:.3f}")
-    events = spikes.find(losses) if len(losses) > spikes.WINDOW else []
-    print(f"{len(losses)} steps, {len(events)} spike events; {seconds:.1f} s, {seen / max(seconds, 1e-9):,.0f} tokens per second "
-          f"(padding not counted). Run folder: {arguments.out}")
+    enough = len(losses) > spikes.WINDOW
+    events = spikes.find(losses) if enough else []
+    found = f"{len(events)} spike events" if enough else f"too few to look for spikes (that takes more than {spikes.WINDOW})"
+    print(f"{len(losses)} steps, {found}; {seconds:.1f} s, {seen / max(seconds, 1e-9):,.0f} tokens per second "
+          f"(padding not counted). Run folder: {arguments.out.resolve()}")
     for e in events:
         print(f"  steps {e.start}–{e.stop - 1}: +{e.peak_height:.2f} nats, z = {e.z:.1f}")
     return 0
@@ -134,7 +139,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--model", choices=("nano", "lite"), default="nano", help="shipped base model")
     p.add_argument("--seeds", type=_positive, default=1, help="shuffle seeds, 0 to N-1")
     p.add_argument("--recorded", action="store_true", help="show the runs that come with the project, train nothing")
-    p.add_argument("--out", type=Path, default=Path("my_work/reproduce.png"), help="where the picture goes")
+    p.add_argument("--out", type=Path, help="where the picture goes; my_work/reproduce.png or recorded.png if left out")
     p.set_defaults(run=reproduce)
 
     d = TrainConfig()
@@ -177,6 +182,9 @@ def main(words: list[str] | None = None) -> int:
     arguments = parser().parse_args(words)
     try:
         return arguments.run(arguments)
+    except BadLineError as error:
+        print(f"error: {error.bad_line} To go on without such lines: --skip-bad-lines.", file=sys.stderr)
+        return 1
     except (ValueError, OSError, ArithmeticError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -157,8 +157,8 @@ class Prediction:
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, object]:
         lines = "\n".join(f"- **{c})** {t}" for c, t in zip(LETTERS, self.choices))
-        text = (f"**{self.question}**\n\n{lines}\n\nNo buttons here? Run `prediction.choose('a', confidence=70)` "
-                "with your letter in a new cell.")
+        text = (f"**{self.question}**\n\n{lines}\n\nNo buttons here? Write in a new cell the name that the cell above ends with, "
+                "and after it `.choose('a', confidence=70)`, with your letter.")
         try:
             return {"application/vnd.jupyter.widget-view+json": {"version_major": 2, "version_minor": 0, "model_id": self.panel().model_id},
                     "text/markdown": text, "text/plain": self.question}

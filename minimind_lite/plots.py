@@ -174,15 +174,15 @@ def loss_curve(runs: Mapping[str, Run], *, segments: Sequence[Segment] = (), eve
 def _curve_summary(runs: Mapping[str, Run], segments: Sequence[Segment], events: Sequence[SpikeEvent]) -> str:
     def course(label: str, run: Run) -> str:
         tenth = max(1, len(run) // 10)
-        return (f"{label}: {len(run)} steps, loss {run.loss[:tenth].mean():.2f} at the start, "
-                f"{run.loss[-tenth:].mean():.2f} at the end, highest {run.loss.max():.2f} at step {int(run.loss.argmax())}")
+        return (f"{label}: {len(run)} steps, mean loss {run.loss[:tenth].mean():.2f} over the first {tenth}, "
+                f"{run.loss[-tenth:].mean():.2f} over the last {tenth}, highest {run.loss.max():.2f} at step {int(run.loss.argmax())}")
     text = "; ".join(course(label, run) for label, run in runs.items()) + "."
     if events:
         first = next(iter(runs.values()))
         rows = lambda e: f"{first.records[e.start].rows[0]}–{first.records[e.stop - 1].rows[-1]}"
         listed = "; ".join(f"+{e.peak_height:.2f} nats (z = {e.z:.0f}) at rows {rows(e)}" for e in events[:MOST_LABELS])
         more = f"; and {len(events) - MOST_LABELS} more" if len(events) > MOST_LABELS else ""
-        text += f" Spikes in {next(iter(runs))}: {listed}{more}."
+        text += f" Spikes in {next(iter(runs))}, height at the peak: {listed}{more}."
     return text
 
 

@@ -73,7 +73,7 @@ def test_train_leaves_a_run_folder_with_what_training_gives(run_train, tmp_path,
     assert [r.rows.tolist() for r in run.records] == [[0, 1], [2, 3], [4, 5]]
     assert run.loss == pytest.approx([r.loss for r in direct], abs=1e-6)
     out = capsys.readouterr().out
-    assert "12 conversations read, 0 lines skipped" in out and "3 steps, 0 spike events" in out
+    assert "12 conversations read, 0 lines skipped" in out and "3 steps, too few to look for spikes" in out
 
 
 def test_a_run_folder_is_plain_json_and_parquet(run_train, tmp_path):

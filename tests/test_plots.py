@@ -96,9 +96,9 @@ def test_the_sentence_of_a_curve_by_hand():
     """Start and end are means over a tenth of the steps; the toy's ripple of 0.01 is highest at steps 14 and 33."""
     flat, [event] = toy_run(steps=20), spikes.find(RUN.loss)
     assert plots.loss_curve({"file": RUN, "flat": flat}, events=[event]).summary == (
-        "file: 40 steps, loss 2.00 at the start, 2.00 at the end, highest 3.51 at step 33; "
-        "flat: 20 steps, loss 2.00 at the start, 2.00 at the end, highest 2.01 at step 14. "
-        f"Spikes in file: +1.51 nats (z = {event.z:.0f}) at rows 132–143.")
+        "file: 40 steps, mean loss 2.00 over the first 4, 2.00 over the last 4, highest 3.51 at step 33; "
+        "flat: 20 steps, mean loss 2.00 over the first 2, 2.00 over the last 2, highest 2.01 at step 14. "
+        f"Spikes in file, height at the peak: +1.51 nats (z = {event.z:.0f}) at rows 132–143.")
 
 
 def test_the_sentence_of_bars_has_every_name_and_number():
