@@ -101,7 +101,7 @@ def train_command(arguments: argparse.Namespace) -> int:
     enough = len(losses) > spikes.WINDOW
     events = spikes.find(losses) if enough else []
     found = f"{len(events)} spike events" if enough else f"too few to look for spikes (that takes more than {spikes.WINDOW})"
-    print(f"{len(losses)} steps, {found}; {seconds:.1f} s, {seen / max(seconds, 1e-9):,.0f} tokens per second "
+    print(f"{len(losses)} step{'s' * (len(losses) != 1)}, {found}; {seconds:.1f} s, {seen / max(seconds, 1e-9):,.0f} tokens per second "
           f"(padding not counted). Run folder: {arguments.out.resolve()}")
     for e in events:
         print(f"  steps {e.start}–{e.stop - 1}: +{e.peak_height:.2f} nats, z = {e.z:.1f}")
