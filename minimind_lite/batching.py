@@ -49,7 +49,8 @@ def collate(data: EncodedRows, rows: np.ndarray, *, pad_to: int | None = None) -
 
     T is the longest row, or `pad_to`. The id of padding does not matter: no real token sees it.
     """
-    starts, lengths = data.offsets[rows], data.offsets[np.asarray(rows) + 1] - data.offsets[rows]
+    rows = np.asarray(rows)
+    starts, lengths = data.offsets[rows], data.lengths(rows)
     column = np.arange(pad_to or lengths.max())                  # (T,)
     real = column < lengths[:, None]                             # (B, T)
     flat = np.where(real, starts[:, None] + column, 0)           # (B, T)

@@ -20,13 +20,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from . import assets
 from .batching import collate
 from .chat import EncodedRows
 from .config import ModelConfig, TrainConfig
-from .loss import masked_cross_entropy
+from .loss import masked_cross_entropy, token_cross_entropy
 from .model import LanguageModel
 from .trainer import batch_gradient, make_optimizer
 from .workers import Workers, available_cores
@@ -110,9 +109,7 @@ def _plain_gradient(model: LanguageModel, data: EncodedRows, rows: np.ndarray, v
         total, count = masked_cross_entropy(model(ids), ids, mask)
         (total / count).backward()
         return
-    targets = mask[:, 1:]
-    logits = model.head(model.hidden(ids)[:, :-1][targets])
-    F.cross_entropy(logits, ids[:, 1:][targets]).backward()
+    token_cross_entropy(model.hidden(ids), model.head, ids, mask).mean().backward()
 
 
 def gradient(model: LanguageModel, data: EncodedRows, rows: np.ndarray, variant: Variant, workers: Workers) -> None:

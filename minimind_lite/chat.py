@@ -83,9 +83,9 @@ class EncodedRows:
         span = slice(self.offsets[i], self.offsets[i + 1])
         return self.ids[span], self.mask[span]
 
-    def lengths(self) -> np.ndarray:
-        """Tokens of each row, (N,)."""
-        return np.diff(self.offsets)
+    def lengths(self, rows: np.ndarray | None = None) -> np.ndarray:
+        """Tokens of each row, (N,), or of the given rows, at their cost alone."""
+        return np.diff(self.offsets) if rows is None else self.offsets[rows + 1] - self.offsets[rows]
 
     def supervised(self) -> np.ndarray:
         """Supervised tokens of each row, (N,). A row's first token never counts: nothing comes before it to predict it from."""
@@ -96,7 +96,7 @@ class EncodedRows:
     def select(self, rows: Sequence[int] | np.ndarray) -> EncodedRows:
         """A new set of the given rows, in the given order."""
         rows = np.asarray(rows, dtype=np.int64)
-        lengths = self.lengths()[rows]
+        lengths = self.lengths(rows)
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         flat = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
         return EncodedRows(self.ids[flat], self.mask[flat], offsets)

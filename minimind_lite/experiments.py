@@ -20,6 +20,7 @@ from .records import Run
 from .trainer import describe, mean_loss, train
 
 PROBE_EVERY = 20  # steps; what it costs is measured by `bench`
+RECORDED_SEEDS = 5
 VARIANTS: Mapping[str, TrainConfig] = {  # as reported; its control; its cure
     "file": TrainConfig(order="file"),
     "frozen": TrainConfig(order="file", optimizer="none"),
@@ -43,8 +44,7 @@ def run_once(config: TrainConfig, *, model: str = "nano", data: EncodedRows | No
 
     `progress` is called after every step. Raises what `train` raises.
     """
-    chat = assets.chat()
-    data = assets.sft_rows(chat) if data is None else data
+    data = assets.sft_rows(assets.chat()) if data is None else data
     net, total, records = assets.base_model(model), config.total_steps(len(data)), []
     total = min(total, config.max_steps or total)
     for record in train(net, data, config, probes=probes):
@@ -92,14 +92,18 @@ def summarise(run: Run) -> Summary:
     return Summary(str(run.info.get("name", "")), len(run), base_loss(run), found, spikes.find(run.loss), largest, change)
 
 
+def _plan(seeds: int) -> dict[str, TrainConfig]:
+    """The runs of `reproduce`, by the names that table, progress and folders give them."""
+    return {"file": VARIANTS["file"], "frozen": VARIANTS["frozen"],
+            **{f"shuffled, seed {s}": VARIANTS["shuffled"].replace(seed=s) for s in range(seeds)}}
+
+
 def reproduce(*, model: str = "nano", seeds: int = 1, progress: Progress = quiet) -> dict[str, Run]:
     """File order, frozen, and shuffled with seeds 0 .. seeds-1, all from the same base model."""
     chat = assets.chat()
     data, probes = assets.sft_rows(chat), assets.probes(chat)
-    plan = {"file": VARIANTS["file"], "frozen": VARIANTS["frozen"],
-            **{f"shuffled, seed {s}": VARIANTS["shuffled"].replace(seed=s) for s in range(seeds)}}
     return {name: run_once(config.replace(probe_every=PROBE_EVERY), model=model, data=data, probes=probes,
-                           name=name, progress=progress) for name, config in plan.items()}
+                           name=name, progress=progress) for name, config in _plan(seeds).items()}
 
 
 def table(summaries: list[Summary]) -> str:
@@ -119,14 +123,17 @@ def table(summaries: list[Summary]) -> str:
 
 def recorded() -> dict[str, Run]:
     """What `reproduce` gives, from the recorded runs (nano, five shuffle seeds)."""
-    names = {"file": "nano-file", "frozen": "nano-frozen", **{f"shuffled, seed {s}": f"nano-shuffled-{s}" for s in range(5)}}
-    return {name: assets.recorded_run(file) for name, file in names.items()}
+    return {name: assets.recorded_run(_folder_name(name)) for name in _plan(RECORDED_SEEDS)}
+
+
+def _folder_name(name: str) -> str:
+    return f"nano-{name.replace(', seed ', '-')}"
 
 
 def record(folder: Path, *, progress: Progress = quiet) -> None:
     """Record the runs that lessons and README show, under `folder` (nano; five shuffle seeds; three epochs)."""
-    for name, run in reproduce(seeds=5, progress=progress).items():
-        run.save(folder / f"nano-{name.replace(', seed ', '-')}")
+    for name, run in reproduce(seeds=RECORDED_SEEDS, progress=progress).items():
+        run.save(folder / _folder_name(name))
     chat = assets.chat()
     data, probes = assets.sft_rows(chat), assets.probes(chat)
     for name, config in ISSUE_173.items():

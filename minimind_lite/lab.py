@@ -128,8 +128,9 @@ class TrainingPanel:
         if self._panel is None:
             self.play = W.Play(min=0, max=1_000_000_000, value=0, interval=50, show_repeat=False)
             self.step_button, self.new_button = W.Button(description="10 steps"), W.Button(description="new run")
-            self.image = W.Image(value=self.plot().png(), format="png", layout=W.Layout(max_width="100%", flex="0 0 auto"))
-            self.status, self.sentence = W.Label(self._status()), W.HTML(self.plot().summary)
+            plot = self.plot()
+            self.image = W.Image(value=plot.png(), format="png", layout=W.Layout(max_width="100%", flex="0 0 auto"))
+            self.status, self.sentence = W.Label(self._status()), W.HTML(plot.summary)
             self.play.observe(lambda _: self._guarded(self._tick, wait=False), "value")
             self.step_button.on_click(lambda _: self._guarded(lambda: self.advance(steps=10)))
             self.new_button.on_click(lambda _: self._guarded(self.new_run))

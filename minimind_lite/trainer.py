@@ -186,7 +186,7 @@ def _sum_losses(model: LanguageModel, data: EncodedRows, rows: np.ndarray, weigh
             share = (part_sums * torch.from_numpy(weights[part]).to(part_sums)).sum()
             return part, part_sums.detach(), torch.autograd.grad(share, parameters)
 
-    parts = micro_batches(rows, data.lengths(), micro_batch_size=config.micro_batch_size, token_budget=config.token_budget)
+    parts = micro_batches(np.arange(len(rows)), data.lengths(rows), micro_batch_size=config.micro_batch_size, token_budget=config.token_budget)
     for part, part_sums, gradients in workers.map(one, reversed(parts)):  # the longest first, so that none ends late
         sums[part] = part_sums.cpu().numpy()
         for parameter, gradient in zip(parameters, gradients):
