@@ -23,6 +23,7 @@ Scalar = bool | int | float | str | None
 SCHEDULES = ("minimind_2025", "minimind", "constant")
 OPTIMIZERS = ("adamw", "sgd", "none")
 LOSS_AVERAGES = ("tokens", "micro_batches")
+PRECISIONS = ("fp32", "bf16")
 
 
 def _require(condition: bool, message: str) -> None:
@@ -149,7 +150,8 @@ class TrainConfig:
     grad_clip: float = 1.0               # largest gradient norm, 0 = no clipping
     probe_every: int = 0                 # measure the held-out probes every n steps (and before the first); 0 = never
     seed: int = 0                        # with the epoch, the only source of randomness
-    token_budget: int = 512              # padded tokens per forward pass, where `micro_batch_size` is None
+    token_budget: int = 1024             # tokens per forward pass, about, where `micro_batch_size` is None
+    precision: str = "fp32"              # of the matrix products: fp32 | bf16 (autocast; weights and optimiser stay fp32)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "betas", tuple(self.betas))  # JSON gives a list
@@ -158,7 +160,8 @@ class TrainConfig:
             _require(isinstance(value, int) and value > 0, f"{name} must be a positive integer, got {value!r}.")
         for name in ("learning_rate", "momentum", "weight_decay", "grad_clip", "probe_every", "seed"):
             _require(getattr(self, name) >= 0, f"{name} must not be negative, got {getattr(self, name)!r}.")
-        for name, allowed in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("loss_average", LOSS_AVERAGES)):
+        for name, allowed in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("loss_average", LOSS_AVERAGES),
+                              ("precision", PRECISIONS)):
             _require(getattr(self, name) in allowed,
                      f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}.")
         _require(len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas),

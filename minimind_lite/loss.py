@@ -44,11 +44,13 @@ def token_cross_entropy(hidden: Tensor, head: Callable[[Tensor], Tensor], ids: T
     return F.cross_entropy(logits, ids[:, 1:][target_mask], reduction="none")
 
 
-def sample_cross_entropy(hidden: Tensor, head: Callable[[Tensor], Tensor], ids: Tensor, mask: Tensor
-                         ) -> tuple[Tensor, Tensor]:
-    """Per conversation: sum of the losses of its supervised tokens (B,), in nats, and their number (B,)."""
-    counts = mask[:, 1:].sum(dim=1)                              # (B,)
-    owner = torch.repeat_interleave(torch.arange(len(ids), device=ids.device), counts)  # (S,)
-    losses = token_cross_entropy(hidden, head, ids, mask)
-    sums = torch.zeros(len(ids), dtype=losses.dtype, device=ids.device)
-    return sums.index_add(0, owner, losses), counts
+def sample_cross_entropy(hidden: Tensor, head: Callable[[Tensor], Tensor], ids: Tensor, mask: Tensor,
+                         lengths: list[int]) -> Tensor:
+    """Per conversation: sum of the losses of its supervised tokens, (B,), in nats.
+
+    hidden (1, T, C), ids (1, T) and mask (1, T) are packed: B conversations of `lengths` tokens end to end.
+    """
+    owner = torch.repeat_interleave(torch.tensor(lengths, device=ids.device), output_size=ids.shape[1])  # (T,)
+    losses = token_cross_entropy(hidden, head, ids, mask)        # (S,)
+    sums = torch.zeros(len(lengths), dtype=losses.dtype, device=ids.device)
+    return sums.index_add(0, owner[1:][mask[0, 1:]], losses)

@@ -15,6 +15,7 @@ this model rotates the two halves (half-split, as Llama in Hugging Face and Mini
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -60,6 +61,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     (a, b) becomes (a cos - b sin, b cos + a sin): x times cos, plus x with its halves exchanged
     times the signed sin.
     """
+    cos, sin = cos.to(x.dtype), sin.to(x.dtype)  # x may be in half precision, under autocast or by its weights
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)
 
 
@@ -78,8 +80,8 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(C, config.n_kv_heads * D, bias=False)
         self.o_proj = nn.Linear(config.n_heads * D, C, bias=False)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, past: tuple[Tensor, Tensor] | None = None
-                ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, past: tuple[Tensor, Tensor] | None = None,
+                lengths: list[int] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         B, T, _ = x.shape
         q = self.q_proj(x).view(B, T, -1, self.D).transpose(1, 2)  # (B, H, T, D)
         k = self.k_proj(x).view(B, T, -1, self.D).transpose(1, 2)  # (B, K, T, D)
@@ -89,7 +91,11 @@ class Attention(nn.Module):
             k, v = torch.cat([past[0], k], dim=2), torch.cat([past[1], v], dim=2)  # (B, K, T_past + T, D)
         # A single new token may see all the past; more than one needs the causal triangle.
         assert past is None or T == 1, "with a cache, feed one token at a time"
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=past is None, enable_gqa=self.grouped)
+        attend = partial(F.scaled_dot_product_attention, is_causal=past is None, enable_gqa=self.grouped)
+        if lengths is None:
+            y = attend(q, k, v)                                    # (B, H, T, D)
+        else:  # packed: each sequence attends to itself alone
+            y = torch.cat([attend(*qkv) for qkv in zip(*(t.split(lengths, dim=2) for t in (q, k, v)))], dim=2)
         return self.o_proj(y.transpose(1, 2).reshape(B, T, -1)), (k, v)  # (B, T, C)
 
 
@@ -117,9 +123,9 @@ class Block(nn.Module):
         self.ffn_norm = RMSNorm(config.dim, config.norm_eps)
         self.feed_forward = FeedForward(config)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, past: tuple[Tensor, Tensor] | None = None
-                ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        y, cache = self.attention(self.attention_norm(x), cos, sin, past)
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, past: tuple[Tensor, Tensor] | None = None,
+                lengths: list[int] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        y, cache = self.attention(self.attention_norm(x), cos, sin, past, lengths)
         x = x + y
         x = x + self.feed_forward(self.ffn_norm(x))
         return x, cache
@@ -128,8 +134,8 @@ class Block(nn.Module):
 class LanguageModel(nn.Module):
     """Token ids (B, T) -> logits (B, T, V). Position t predicts token t + 1.
 
-    Batches are padded on the right; causality keeps padding from reaching any real token,
-    so no attention mask is needed. Initial weights are N(0, 0.02^2), those that write into the
+    Batches are padded on the right, where causality keeps padding from reaching any real token, or
+    packed end to end (`lengths` in `hidden`): neither needs an attention mask. Initial weights are N(0, 0.02^2), those that write into the
     residual stream divided by sqrt(2 n_layers) (GPT-2, section 2.3), drawn from `seed`.
     """
 
@@ -152,23 +158,29 @@ class LanguageModel(nn.Module):
                 std = 0.02 / (2 * self.config.n_layers) ** 0.5 if writes_residual else 0.02
                 parameter.normal_(0.0, std, generator=generator)
 
-    def hidden(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
+    def hidden(self, ids: Tensor, cache: KVCache | None = None, *, lengths: list[int] | None = None) -> Tensor:
         """Final hidden states (B, T, C) of ids (B, T); `cache`, a list, is read and extended in place.
 
+        With `lengths`, ids (1, T) are sequences of these lengths end to end, without padding: each
+        starts at position 0 and sees itself only, so the result is that of each by itself.
         Raises `ValueError` for a sequence longer than `max_seq_len`.
         """
         start = cache[0][0].shape[2] if cache else 0
-        end = start + ids.shape[1]
-        if end > self.config.max_seq_len:
-            raise ValueError(f"the model sees at most max_seq_len = {self.config.max_seq_len} tokens, got {end}: "
+        longest = start + (max(lengths) if lengths else ids.shape[1])
+        if longest > self.config.max_seq_len:
+            raise ValueError(f"the model sees at most max_seq_len = {self.config.max_seq_len} tokens, got {longest}: "
                              "shorten the text or raise max_seq_len in ModelConfig.")
-        cos, sin = self.cos[start:end].to(self.embedding.weight.dtype), self.sin[start:end].to(self.embedding.weight.dtype)
+        cos, sin = (self._at(table, start, longest, lengths) for table in (self.cos, self.sin))  # (T, D)
         x = self.embedding(ids)                                     # (B, T, C)
         for i, block in enumerate(self.blocks):
-            x, kv = block(x, cos, sin, cache[i] if start else None)
+            x, kv = block(x, cos, sin, cache[i] if start else None, lengths)
             if cache is not None:
                 cache[i:i + 1] = [kv]
         return self.norm(x)
+
+    def _at(self, table: Tensor, start: int, stop: int, lengths: list[int] | None) -> Tensor:
+        """Rows of a rotary table for the positions of a call."""
+        return table[start:stop] if lengths is None else torch.cat([table[:n] for n in lengths])
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits (..., V) of hidden states (..., C), with the tied embedding matrix."""

@@ -1,14 +1,12 @@
 """Both cuts, into batches and into micro-batches, lose nothing and take nothing twice."""
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minimind_lite.batching import batches, collate, micro_batches
+from minimind_lite.batching import PARTS, batches, collate, micro_batches, pack
 from minimind_lite.chat import EncodedRows
 
 FEW = settings(max_examples=80, deadline=None)
@@ -18,12 +16,7 @@ DATA = EncodedRows(ids=np.array([11, 12, 13, 21, 31, 32], np.uint16),
                    mask=np.array([0, 1, 1, 0, 1, 0], bool), offsets=np.array([0, 3, 4, 6]))
 
 
-@st.composite
-def batch_of_lengths(draw):
-    """Lengths of a data set, and some of its rows in any order."""
-    lengths = np.array(draw(st.lists(st.integers(1, 60), min_size=1, max_size=30)))
-    rows = draw(st.lists(st.sampled_from(range(len(lengths))), min_size=1, max_size=30, unique=True))
-    return np.array(rows), lengths
+some_lengths = st.lists(st.integers(1, 60), min_size=1, max_size=30).map(np.array)
 
 
 @FEW
@@ -36,49 +29,43 @@ def test_batches_in_a_row_are_the_order(n, batch_size):
 
 
 @FEW
-@given(batch_of_lengths(), st.integers(1, 200))
-def test_a_budget_cuts_a_partition_that_fits(batch, budget):
-    rows, lengths = batch
-    parts = micro_batches(rows, lengths, token_budget=budget)
-    assert sorted(np.concatenate(parts)) == list(range(len(rows)))
+@given(some_lengths, st.integers(1, 200))
+def test_a_budget_cuts_a_partition_that_fits(lengths, budget):
+    parts = micro_batches(lengths, token_budget=budget)
+    assert sorted(np.concatenate(parts)) == list(range(len(lengths)))
     for part in parts:
-        padded = len(part) * lengths[rows[part]].max()
-        assert len(part) and (padded <= budget or len(part) == 1)  # only a single long row may burst the budget
+        assert len(part) and (len(part) == 1 or lengths[part].sum() <= budget + lengths.max())
 
 
 @FEW
-@given(batch_of_lengths(), st.integers(1, 200))
-def test_a_budget_wastes_no_forward_pass(batch, budget):
-    # Rows come by length, and a part ends only where the next row would not have fitted in.
-    rows, lengths = batch
-    parts = micro_batches(rows, lengths, token_budget=budget)
-    flat = lengths[rows[np.concatenate(parts)]]
-    assert (np.diff(flat) >= 0).all()
-    assert all((len(a) + 1) * lengths[rows[b[0]]] > budget for a, b in pairwise(parts))
+@given(some_lengths, st.integers(1, 200))
+def test_micro_batches_come_in_fours_and_none_could_give_a_row_away(lengths, budget):
+    parts = micro_batches(lengths, token_budget=budget)
+    assert len(parts) % PARTS == 0 or len(parts) == len(lengths)
+    tokens = [lengths[part].sum() for part in parts]
+    # Longest-first: a part took its last, shortest row while no other was emptier.
+    assert all(t - lengths[part].min() <= min(tokens) for t, part in zip(tokens, parts))
 
 
 @FEW
-@given(batch_of_lengths(), st.integers(1, 12))
-def test_a_micro_batch_size_keeps_consecutive_rows(batch, size):
-    rows, lengths = batch
-    parts = micro_batches(rows, lengths, micro_batch_size=size)
-    assert np.concatenate(parts).tolist() == list(range(len(rows)))
+@given(some_lengths, st.integers(1, 12))
+def test_a_micro_batch_size_keeps_consecutive_rows(lengths, size):
+    parts = micro_batches(lengths, micro_batch_size=size)
+    assert np.concatenate(parts).tolist() == list(range(len(lengths)))
     assert [len(p) for p in parts[:-1]] == [size] * (len(parts) - 1) and 0 < len(parts[-1]) <= size
 
 
 def test_micro_batches_by_hand():
-    # Rows 4, 0, 2, 1 of lengths 9, 2, 5, 3. By length: positions 1, 3, 2, 0. A budget of 6 holds 2x3 exactly, and the last two stand alone.
-    lengths = np.array([2, 3, 5, 99, 9])
-    parts = micro_batches(np.array([4, 0, 2, 1]), lengths, token_budget=6)
-    assert [p.tolist() for p in parts] == [[1, 3], [2], [0]]
-    parts = micro_batches(np.array([4, 0, 2, 1]), lengths, micro_batch_size=3)
-    assert [p.tolist() for p in parts] == [[0, 1, 2], [3]]
+    # 24 tokens under a budget of 6: four parts. Longest first: 9, 5, 4, 3 open a part each, then 2 joins 3 and 1 joins 4.
+    lengths = np.array([9, 2, 5, 3, 1, 4])
+    assert [p.tolist() for p in micro_batches(lengths, token_budget=6)] == [[0], [2], [5, 4], [3, 1]]
+    assert [p.tolist() for p in micro_batches(lengths, micro_batch_size=4)] == [[0, 1, 2, 3], [4, 5]]
 
 
 @pytest.mark.parametrize("how", [dict(token_budget=8), dict(micro_batch_size=8)])
 def test_no_rows_make_no_micro_batches(how):
     # An empty part would be a forward pass over nothing.
-    assert micro_batches(np.empty(0, int), np.empty(0, int), **how) == []
+    assert micro_batches(np.empty(0, int), **how) == []
 
 
 def test_collate_by_hand():
@@ -105,3 +92,11 @@ def test_collate_shows_each_row_and_then_only_padding(rows, data):
         n = len(rows[i])
         assert list(zip(row_ids[:n], row_mask[:n])) == rows[i]
         assert not any(row_ids[n:]) and not any(row_mask[n:])  # the first row may be supervised: padding must not copy it
+
+
+def test_pack_by_hand():
+    ids, mask, lengths = pack(DATA, np.array([2, 0, 1]))
+    assert ids.tolist() == [[31, 32, 11, 12, 13, 21]] and ids.dtype == torch.int64 and lengths == [2, 3, 1]
+    # Row 2 begins supervised, but its first token has nothing before it.
+    assert mask.tolist() == [[False, False, False, True, True, False]] and mask.dtype == torch.bool
+    assert DATA.mask[4]  # and the data set is left as it was

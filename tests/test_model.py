@@ -304,3 +304,26 @@ def test_parity_with_transformers_llama():
     ids = tokens(3, 48)
     with torch.inference_mode():
         torch.testing.assert_close(model(ids), reference(ids).logits, rtol=0, atol=1e-5)
+
+
+# Packed sequences
+
+
+@quick
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=5))
+def test_packed_sequences_give_what_each_gives_by_itself(lengths):
+    model, ids = strong(), tokens(1, sum(lengths))
+    alone = torch.cat([model.hidden(part) for part in ids.split(lengths, dim=1)], dim=1)
+    torch.testing.assert_close(model.hidden(ids, lengths=lengths), alone, rtol=0, atol=1e-10)
+
+
+def test_a_packed_sequence_may_be_as_long_as_the_model_sees_and_no_longer():
+    model, most = strong(), TINY.max_seq_len
+    assert model.hidden(tokens(1, 2 * most), lengths=[most, most]).shape == (1, 2 * most, TINY.dim)
+    with pytest.raises(ValueError, match=f"at most max_seq_len = {most} tokens, got {most + 1}"):
+        model.hidden(tokens(1, most + 3), lengths=[2, most + 1])
+
+
+def test_a_model_in_half_precision_rotates_in_half_precision():
+    model = LanguageModel(TINY).bfloat16()
+    assert model(tokens(2, 5)).dtype == torch.bfloat16

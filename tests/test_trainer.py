@@ -6,6 +6,7 @@ Two toys: `tiny`, a real model in fp64, and `Lookup`, whose losses can be read o
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 
@@ -19,7 +20,7 @@ from minimind_lite import order
 from minimind_lite.chat import EncodedRows
 from minimind_lite.config import ModelConfig, TrainConfig
 from minimind_lite.model import LanguageModel
-from minimind_lite.trainer import NonFiniteLoss, choose_device, describe, learning_rate, mean_loss, sample_losses, train
+from minimind_lite.trainer import NonFiniteLoss, choose_device, describe, faster_precision, learning_rate, mean_loss, sample_losses, train
 
 quick = settings(deadline=None, max_examples=15)
 PLAIN = TrainConfig(batch_size=8, optimizer="sgd", learning_rate=0.5, weight_decay=0.0, grad_clip=0.0)
@@ -55,7 +56,7 @@ class Lookup(torch.nn.Module):
         p = torch.tensor([[1, 1, 1], [(1 - after_1) / 2, after_1, (1 - after_1) / 2], [(1 - after_2) / 2, (1 - after_2) / 2, after_2]])
         self.embedding = torch.nn.Embedding.from_pretrained(p.double().log(), freeze=False)
 
-    def hidden(self, ids: torch.Tensor) -> torch.Tensor:
+    def hidden(self, ids: torch.Tensor, *, lengths: list[int]) -> torch.Tensor:
         return self.embedding(ids)
 
     def head(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -131,6 +132,27 @@ def test_gradient_does_not_depend_on_the_micro_batch_size(micro_batch_size):
 @given(token_budget=st.integers(1, 150), seed=st.integers(0, 99))
 def test_gradient_does_not_depend_on_the_token_budget(token_budget, seed):
     agrees(toy(seed=seed), PLAIN.replace(token_budget=token_budget))
+
+
+def test_half_precision_gives_nearly_the_same_gradient_and_keeps_the_weights():
+    data = toy(8)
+    gradients = {}
+    for precision in ("fp32", "bf16"):
+        model = tiny().float()
+        next(train(model, data, PLAIN.replace(precision=precision)))
+        assert all(p.dtype == p.grad.dtype == torch.float32 for p in model.parameters())
+        gradients[precision] = torch.cat([p.grad.flatten() for p in model.parameters()])
+    difference = (gradients["bf16"] - gradients["fp32"]).abs().max() / gradients["fp32"].abs().max()
+    assert 1e-5 < difference < 0.05  # rounded to 8 bits, and no more wrong than that
+
+
+def test_the_faster_precision_is_measured_and_the_model_left_as_it_was():
+    model = tiny().float()
+    before = [p.clone() for p in model.parameters()]
+    choice, sentence = faster_precision(model, toy(8), PLAIN, rounds=1)
+    assert choice in ("fp32", "bf16") and re.search(r"takes \d+ ms in fp32 and \d+ ms in bf16", sentence)
+    assert all(p.grad is None for p in model.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters()))
 
 
 @pytest.mark.parametrize("config", [
