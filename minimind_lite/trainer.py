@@ -107,28 +107,36 @@ def mean_loss(model: LanguageModel, data: EncodedRows, *, workers: Workers | Non
 
 
 def train(model: LanguageModel, data: EncodedRows, config: TrainConfig, *,
-          probes: Mapping[str, EncodedRows] | None = None,
+          probes: Mapping[str, EncodedRows] | None = None, row_weights: np.ndarray | None = None,
+          optimizer: torch.optim.Optimizer | None = None, start_step: int = 0,
           should_stop: Callable[[], bool] = lambda: False) -> Iterator[StepRecord]:
     """Fine-tune `model` in place, on the device where it lives, and yield a record per step.
 
     `probes` are held-out sets by name, measured every `config.probe_every` steps before the
-    update. `should_stop` is asked before each step. With `optimizer="none"` the model stays as
-    it is and the records show what a frozen model sees. Raises `NonFiniteLoss` before the
-    optimiser could spread it, `ValueError` for an empty data set or an unknown order.
+    update. `row_weights` (N,) scale what each conversation counts for in the gradient; reported
+    losses stay unweighted. To carry on with a run, give its `optimizer` and the `start_step`: order
+    and schedule go on from there, and so does the curve. `should_stop` is asked before each step.
+    With `config.optimizer` "none" the model stays as it is and the records show what a frozen model
+    sees. Raises `NonFiniteLoss` before the optimiser could spread it, `ValueError` for an empty
+    data set or an unknown order.
     """
     if not len(data):
         raise ValueError("there is nothing to train on: the data set has no rows.")
-    optimizer, total = make_optimizer(model, config), config.total_steps(len(data))
+    optimizer, total = optimizer or make_optimizer(model, config), config.total_steps(len(data))
     supervised, seen = data.supervised(), 0
+    factors = np.ones(len(data)) if row_weights is None else np.asarray(row_weights, float)
     with workers_for(model) as workers:
         for step, (epoch, rows) in enumerate(_batches_of_all_epochs(len(data), config)):
+            if step < start_step:
+                seen += len(rows)
+                continue
             if should_stop():
                 return
             start = time.perf_counter()
             measured = ({name: mean_loss(model, probe, workers=workers) for name, probe in (probes or {}).items()}
                         if config.probe_every and step % config.probe_every == 0 else {})
             lr = learning_rate(config, step, total)
-            sums, grad_norm = _optimise(model, data, rows, optimizer, lr, supervised[rows], config, step, workers)
+            sums, grad_norm = _optimise(model, data, rows, optimizer, lr, factors[rows], config, step, workers)
             yield StepRecord(step=step, epoch=epoch, samples_seen=seen, rows=rows, lr=lr, grad_norm=grad_norm,
                              probes=measured, **_losses(sums, supervised[rows], config),
                              seconds=time.perf_counter() - start)
@@ -137,7 +145,7 @@ def train(model: LanguageModel, data: EncodedRows, config: TrainConfig, *,
 
 def batch_gradient(model: LanguageModel, data: EncodedRows, rows: np.ndarray, config: TrainConfig, workers: Workers) -> np.ndarray:
     """Leave the gradient of one batch in the parameters' `.grad`; returns its sums of losses (B,), in nats."""
-    return _sum_losses(model, data, rows, _weights(data.supervised()[rows], config), config, workers)
+    return _sum_losses(model, data, rows, _weights(data.supervised()[rows], np.ones(len(rows)), config), config, workers)
 
 
 def faster_precision(model: LanguageModel, data: EncodedRows, config: TrainConfig, *, rounds: int = 3) -> tuple[str, str]:
@@ -168,16 +176,17 @@ def _batches_of_all_epochs(n_rows: int, config: TrainConfig) -> Iterator[tuple[i
 
 
 def _optimise(model: LanguageModel, data: EncodedRows, rows: np.ndarray, optimizer: torch.optim.Optimizer | None,
-              lr: float, counts: np.ndarray, config: TrainConfig, step: int, workers: Workers) -> tuple[np.ndarray, float]:
+              lr: float, factors: np.ndarray, config: TrainConfig, step: int, workers: Workers) -> tuple[np.ndarray, float]:
     """One optimiser step: sums of losses (B,) before it, and the gradient's norm before clipping."""
-    if not counts.any():
+    counts = data.select(rows).supervised()  # of these rows alone
+    if not (counts * factors).any():
         raise ValueError(f"step {step}: no supervised token in rows {', '.join(map(str, rows))}; "
-                         "all answers lie beyond max_seq_len. Raise it or drop these rows.")
+                         "all answers lie beyond max_seq_len, or weigh nothing. Raise it or drop these rows.")
     if optimizer is None:
         sums, grad_norm = _sum_losses(model, data, rows, None, config, workers), float("nan")
     else:
         optimizer.zero_grad(set_to_none=True)
-        sums = _sum_losses(model, data, rows, _weights(counts, config), config, workers)
+        sums = _sum_losses(model, data, rows, _weights(counts, factors, config), config, workers)
         # An infinite limit clips nothing and still returns the norm.
         grad_norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip or math.inf))
     if not np.isfinite(sums).all() or math.isinf(grad_norm) or (optimizer is not None and math.isnan(grad_norm)):
@@ -223,17 +232,18 @@ def _micro_index(n: int, config: TrainConfig) -> np.ndarray:
     return np.arange(n) // (config.micro_batch_size or config.batch_size)
 
 
-def _weights(counts: np.ndarray, config: TrainConfig) -> np.ndarray:
-    """Weight (B,) of each conversation's summed loss in the batch loss.
+def _weights(counts: np.ndarray, factors: np.ndarray, config: TrainConfig) -> np.ndarray:
+    """Weight (B,) of each conversation's summed loss in the batch loss; `counts` (B,) are its tokens, `factors` (B,) what one counts.
 
     tokens: 1 / all tokens. micro_batches: 1 / (M n_k), n_k the tokens of its micro-batch, which is
     MiniMind's mean of means; micro-batches without a supervised token do not count.
     """
+    counts = counts * factors
     if config.loss_average == "tokens":
-        return np.full(len(counts), 1 / counts.sum())
+        return factors / counts.sum()
     part_counts = np.bincount(_micro_index(len(counts), config), weights=counts)
     own = part_counts[_micro_index(len(counts), config)]
-    return np.divide(1, own * np.count_nonzero(part_counts), out=np.zeros(len(counts)), where=own > 0)
+    return np.divide(factors, own * np.count_nonzero(part_counts), out=np.zeros(len(counts)), where=own > 0)
 
 
 def _losses(sums: np.ndarray, counts: np.ndarray, config: TrainConfig) -> dict[str, float | int | np.ndarray]:

@@ -20,7 +20,7 @@ from minimind_lite import order
 from minimind_lite.chat import EncodedRows
 from minimind_lite.config import ModelConfig, TrainConfig
 from minimind_lite.model import LanguageModel
-from minimind_lite.trainer import NonFiniteLoss, choose_device, describe, faster_precision, learning_rate, mean_loss, sample_losses, train
+from minimind_lite.trainer import NonFiniteLoss, choose_device, describe, faster_precision, learning_rate, make_optimizer, mean_loss, sample_losses, train
 
 quick = settings(deadline=None, max_examples=15)
 PLAIN = TrainConfig(batch_size=8, optimizer="sgd", learning_rate=0.5, weight_decay=0.0, grad_clip=0.0)
@@ -432,3 +432,42 @@ def test_the_same_seed_gives_the_same_run_bit_for_bit_in_two_processes_with_any_
     first, again = (process.communicate(timeout=120)[0].split() for process in processes)
     assert first == again
     assert len(set(first)) == 2  # one for each seed
+
+
+# Carrying on, and rows that count for less
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("stop", [1, 3, 4])
+def test_a_run_that_is_carried_on_is_the_run_without_a_break(optimizer, stop):
+    config = PLAIN.replace(order="shuffle", batch_size=4, epochs=2, optimizer=optimizer, learning_rate=0.01, momentum=0.9)
+    data, whole, broken = toy(), tiny(), tiny()
+    expected = list(train(whole, data, config))
+    carried = make_optimizer(broken, config)
+    first = list(train(broken, data, config.replace(max_steps=stop), optimizer=carried))
+    second = list(train(broken, data, config, optimizer=carried, start_step=stop))
+    for a, b in zip(expected, first + second, strict=True):
+        assert (a.step, a.epoch, a.samples_seen, a.loss, a.lr) == (b.step, b.epoch, b.samples_seen, b.loss, b.lr)
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), broken.parameters()))
+
+
+def test_a_weight_of_nought_is_a_row_left_out_and_a_weight_of_two_a_row_said_twice():
+    data, picked = toy(5), PLAIN.replace(batch_size=5)
+
+    def gradient(rows, weights=None):
+        model = tiny()
+        next(train(model, data.select(rows), picked, row_weights=weights))
+        return torch.cat([p.grad.flatten() for p in model.parameters()])
+
+    assert torch.allclose(gradient([0, 1, 2], np.array([1, 0, 1])), gradient([0, 2]), atol=1e-12)
+    assert torch.allclose(gradient([0, 1, 2], np.array([1, 2, 1])), gradient([0, 1, 1, 2]), atol=1e-12)
+
+
+def test_reported_losses_are_not_weighted():
+    a, b = (next(train(tiny(), toy(8), PLAIN, row_weights=w)) for w in (None, np.linspace(0.1, 3, 8)))
+    assert a.loss == b.loss and (a.sample_losses == b.sample_losses).all()
+
+
+def test_a_batch_that_weighs_nothing_is_an_error():
+    with pytest.raises(ValueError, match="weigh nothing"):
+        next(train(tiny(), toy(8), PLAIN, row_weights=np.zeros(8)))
