@@ -17,9 +17,12 @@ MiniMind of February 2025 leaves the first answer token out of its mask; this bu
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
+import mmap
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -29,6 +32,8 @@ from .conversations import Conversation
 Messages = Sequence[tuple[str, str]]
 
 PAD, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
+CHUNK_CHARACTERS = 1 << 20  # text encoded at once: enough for all cores; a chunk's Python objects take some hundred bytes a token
+BLOCK_TOKENS = 1 << 20      # of a mask counted at once
 STYLES = ((PAD, START, END), ("<unk>", "<s>", "</s>"))  # MiniMind since April 2025, and before
 
 
@@ -89,9 +94,28 @@ class EncodedRows:
 
     def supervised(self) -> np.ndarray:
         """Supervised tokens of each row, (N,). A row's first token never counts: nothing comes before it to predict it from."""
-        total = np.concatenate([[0], np.cumsum(self.mask, dtype=np.int64)])
-        starts, ends = self.offsets[:-1], self.offsets[1:]
-        return total[ends] - total[np.minimum(starts + 1, ends)]
+        counts = np.empty(len(self), np.int64)
+        edges = np.unique(np.searchsorted(self.offsets, np.arange(0, self.offsets[-1] + 1, BLOCK_TOKENS)))  # rows; running sums take 8 bytes a token
+        for first, last in zip(edges, [*edges[1:], len(self)]):
+            offsets = self.offsets[first:last + 1] - self.offsets[first]
+            total = np.concatenate([[0], np.cumsum(self.mask[self.offsets[first]:self.offsets[last]], dtype=np.int64)])
+            counts[first:last] = total[offsets[1:]] - total[np.minimum(offsets[:-1] + 1, offsets[1:])]
+            self.release()
+        return counts
+
+    def release(self) -> None:
+        """Give the memory of memory-mapped arrays back to the system, which reads them again where they are used.
+
+        What was touched of a mapped file counts as this process's memory until then. Arrays in
+        memory stay as they are.
+        """
+        for array in (self.ids, self.mask, self.offsets):
+            base = array
+            while isinstance(base, np.ndarray):
+                base = base.base
+            # Only of a map that can't be written to: one that can may hold what the file does not.
+            if isinstance(base, mmap.mmap) and not array.flags.writeable and hasattr(base, "madvise"):
+                base.madvise(mmap.MADV_DONTNEED)
 
     def select(self, rows: Sequence[int] | np.ndarray) -> EncodedRows:
         """A new set of the given rows, in the given order."""
@@ -100,6 +124,26 @@ class EncodedRows:
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         flat = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
         return EncodedRows(self.ids[flat], self.mask[flat], offsets)
+
+
+def _messages(conversation: Conversation | Messages) -> Messages:
+    return conversation.messages if isinstance(conversation, Conversation) else conversation
+
+
+Talk = TypeVar("Talk", bound=Conversation | Messages)
+
+
+def chunks(conversations: Iterable[Talk]) -> Iterator[list[Talk]]:
+    """Cut a stream of conversations into lists of CHUNK_CHARACTERS of text, give or take the last one's."""
+    chunk, size = [], 0
+    for conversation in conversations:
+        chunk.append(conversation)
+        size += sum(len(content) for _, content in _messages(conversation))
+        if size >= CHUNK_CHARACTERS:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
 
 
 class Chat:
@@ -132,20 +176,27 @@ class Chat:
         """V."""
         return self.tokenizer.get_vocab_size()
 
-    def _assemble(self, messages: Messages, contents: Sequence[list[int]], max_len: int | None
-                  ) -> tuple[list[int], list[bool]]:
-        ids, mask = [], []
-        for (role, _), content in zip(messages, contents):
-            supervised = role == "assistant"
-            for piece, flag in ((self._header[role], False), (content, supervised),
-                                ([self.end_id], supervised), (self._newline, False)):
-                ids += piece
-                mask += [flag] * len(piece)
-        return ids[:max_len], mask[:max_len]
+    def _assemble(self, rows: Sequence[Messages], contents: Sequence[list[int]], max_len: int | None) -> EncodedRows:
+        """Rows from the ids of all their contents, in order."""
+        roles, tail = [role for messages in rows for role, _ in messages], [self.end_id, *self._newline]
+        pieces = [piece for role, content in zip(roles, contents) for piece in (self._header[role], content, tail)]
+        sizes = np.fromiter((size for role, content in zip(roles, contents)
+                             for size in (len(self._header[role]), len(content), 1, len(self._newline))), np.int64, 4 * len(roles))
+        flags = np.outer([role == "assistant" for role in roles], [False, True, True, False]).ravel()  # header, content, end, newline
+        dtype = np.uint16 if self.vocab_size <= 1 << 16 else np.int32
+        ids, mask = np.fromiter(chain.from_iterable(pieces), dtype, int(sizes.sum())), np.repeat(flags, sizes)
+        borders = np.cumsum([0, *map(len, rows)])  # messages before each row
+        offsets = np.concatenate([[0], np.cumsum(sizes)])[4 * borders]
+        lengths = np.diff(offsets)
+        if max_len is not None and (lengths > max_len).any():
+            kept = np.arange(len(ids)) - np.repeat(offsets[:-1], lengths) < max_len
+            ids, mask, offsets = ids[kept], mask[kept], np.concatenate([[0], np.cumsum(np.minimum(lengths, max_len))])
+        return EncodedRows(ids, mask, offsets)
 
     def encode(self, messages: Messages, max_len: int | None = None) -> tuple[list[int], list[bool]]:
         """ids and mask of one conversation, cut to `max_len` tokens; a cut end token is not supervised."""
-        return self._assemble(messages, [self._ids(content) for _, content in messages], max_len)
+        row = self._assemble([messages], [self._ids(content) for _, content in messages], max_len)
+        return row.ids.tolist(), row.mask.tolist()
 
     def prompt(self, messages: Messages) -> list[int]:
         """ids of a conversation whose answer is still to be written: ends with the assistant's header."""
@@ -153,17 +204,16 @@ class Chat:
 
     def encode_rows(self, conversations: Iterable[Conversation | Messages], max_len: int | None = None) -> EncodedRows:
         """All conversations as flat arrays; row i is conversation i, none is dropped."""
-        rows = [c.messages if isinstance(c, Conversation) else c for c in conversations]
+        parts = [self._encode_chunk(chunk, max_len) for chunk in chunks(conversations)] or [self._assemble([], [], max_len)]
+        ends = np.cumsum([0, *(len(part.ids) for part in parts)])
+        return EncodedRows(np.concatenate([part.ids for part in parts]), np.concatenate([part.mask for part in parts]),
+                           np.concatenate([[0], *(part.offsets[1:] + end for part, end in zip(parts, ends))]))
+
+    def _encode_chunk(self, conversations: Sequence[Conversation | Messages], max_len: int | None) -> EncodedRows:
+        rows = [_messages(c) for c in conversations]
         texts = [content for messages in rows for _, content in messages]
-        encoded = iter(self.tokenizer.encode_batch_fast(texts, add_special_tokens=False))  # all cores, in Rust
-        ids, mask, offsets = [], [], [0]
-        for messages in rows:
-            row_ids, row_mask = self._assemble(messages, [next(encoded).ids for _ in messages], max_len)
-            ids += row_ids
-            mask += row_mask
-            offsets.append(len(ids))
-        dtype = np.uint16 if self.vocab_size <= 1 << 16 else np.int32
-        return EncodedRows(np.array(ids, dtype), np.array(mask, bool), np.array(offsets, np.int64))
+        encoded = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)  # all cores, in Rust
+        return self._assemble(rows, [e.ids for e in encoded], max_len)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids; the template's tokens are shown, bytes that form no character become U+FFFD."""

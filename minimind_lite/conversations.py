@@ -124,9 +124,18 @@ def _message(turn: dict, index: int) -> tuple[str, str]:
     content = turn.get("content")
     if not isinstance(content, str) or not content.strip():
         raise _Malformed(f"empty content in turn {index + 1} ({turn['role']})", "Fill it or delete the line.")
-    if any(0xD800 <= ord(c) <= 0xDFFF for c in content):
+    if not content.isascii() and not _is_whole(content):
         raise _Malformed(f"half a surrogate pair in turn {index + 1}", "The JSON was written with broken \\u escapes; write it again.")
     return turn["role"], content
+
+
+def _is_whole(content: str) -> bool:
+    # Half a surrogate pair is the only thing that UTF-8 can't write; a look at each character takes most of the reading time.
+    try:
+        content.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _lines(stream: BinaryIO, max_bytes: int) -> Iterator[tuple[int, int, bytes, int]]:
