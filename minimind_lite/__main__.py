@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+import warnings
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
 from . import __version__, assets, experiments, order, plots, spikes
+from .chat import Chat
 from .config import OPTIMIZERS, SCHEDULES, ModelConfig, TrainConfig
-from .conversations import BadLineError, ReadReport, read
+from .conversations import BadLineError
+from .encoded import EncodedFile, encode_file
 from .model import LanguageModel
 from .order import KINDS
 from .records import RunWriter
@@ -19,15 +22,15 @@ from .trainer import choose_device, describe, train
 
 
 class _Bar:
-    """A tqdm bar per run, driven by an experiment's progress callback."""
+    """A tqdm bar per run, driven by an experiment's progress callback; shown after `delay` seconds."""
 
-    def __init__(self) -> None:
-        self.name, self.bar = None, None
+    def __init__(self, *, unit: str = "step", delay: float = 0) -> None:
+        self.name, self.bar, self.unit, self.delay = None, None, unit, delay
 
     def __call__(self, what: str, done: int, total: int) -> None:
         if what != self.name:
             self.close()
-            self.name, self.bar = what, tqdm(total=total, desc=what, unit="step")
+            self.name, self.bar = what, tqdm(total=total, desc=what, unit=self.unit, unit_scale=self.unit == "B", delay=self.delay)
         self.bar.update(done - self.bar.n)
 
     def close(self) -> None:
@@ -69,16 +72,33 @@ def figure(runs: dict) -> plots.Plot:
                             title="One data set, one model: three ways to pass over the file")
 
 
+def _encode(path: Path, chat: Chat, arguments: argparse.Namespace) -> EncodedFile:
+    """The file as rows, with a bar where that takes more than two seconds, and a line for what the cache has to say."""
+    start, bar = time.perf_counter(), _Bar(unit="B", delay=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
+        try:
+            data = encode_file(path, chat, max_len=arguments.max_seq_len, on_error="skip" if arguments.skip_bad_lines else "raise",
+                               cache=bool(arguments.data) and not arguments.no_cache, progress=bar)
+        finally:
+            bar.close()
+    print(data.report)
+    if data.entry:
+        print(f"Token ids {'found' if data.cached else 'kept'} in {data.entry} ({time.perf_counter() - start:.1f} s).")
+    return data
+
+
 def train_command(arguments: argparse.Namespace) -> int:
     """Fine-tune on a JSONL file and leave a run folder."""
     device = choose_device(arguments.device)
-    chat, report = assets.chat(), ReadReport()
+    chat = assets.chat()
     names = ("order", "batch_size", "micro_batch_size", "epochs", "optimizer", "learning_rate", "schedule", "probe_every", "seed", "max_steps")
     config = TrainConfig(**{name: getattr(arguments, name) for name in names})
     order.make(config.order, 1)  # an unknown order is an error before anything is read or written
     path = arguments.data or assets.folder() / "sft.jsonl"
-    rows = chat.encode_rows(read(path, on_error="skip" if arguments.skip_bad_lines else "raise", report=report), arguments.max_seq_len)
-    print(report)
+    data = _encode(path, chat, arguments)
+    rows = data.rows
     if not len(rows):
         raise ValueError(f"{path} has no rows to train on.")
     if arguments.model in ("nano", "lite"):
@@ -88,8 +108,9 @@ def train_command(arguments: argparse.Namespace) -> int:
         print(f"{arguments.model} starts from random weights: no base checkpoint of it is shipped.")
     probes = assets.probes(chat) if config.probe_every else None
     lengths, total = rows.lengths(), min(config.total_steps(len(rows)), config.max_steps or sys.maxsize)
-    # Row r of the run is the (r + 1)th line that was read; with these numbers it can be found in the file again.
-    info = describe(model, config, data=str(path), rows=len(rows)) | {"skipped_lines": [bad.line for bad in report.skipped]}
+    # With these, `encoded.line_numbers` finds the line of each row of the run, in the file that has this content.
+    info = describe(model, config, data=str(path), data_blake2b=data.content, data_lines=data.report.lines, rows=len(rows),
+                    max_seq_len=arguments.max_seq_len) | {"skipped_lines": [bad.line for bad in data.report.skipped]}
     with RunWriter(arguments.out, info) as writer:
         with tqdm(train(model, rows, config, probes=probes), total=total, unit="step") as steps:
             losses, seconds, seen = [], 0.0, 0
@@ -98,6 +119,7 @@ def train_command(arguments: argparse.Namespace) -> int:
                 losses.append(record.loss)
                 seconds, seen = seconds + record.seconds, seen + int(lengths[record.rows].sum())
                 steps.set_postfix(loss=f"{record.loss:.3f}")
+                rows.release()  # else all of a large file that was touched once stays in memory
     enough = len(losses) > spikes.WINDOW
     events = spikes.find(losses) if enough else []
     found = f"{len(events)} spike events" if enough else f"too few to look for spikes (that takes more than {spikes.WINDOW})"
@@ -159,6 +181,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--probe-every", type=int, default=20, help="measure held-out loss every N steps, 0 = never")
     p.add_argument("--max-seq-len", type=_positive, default=512, help="tokens per conversation, longer ones are cut")
     p.add_argument("--skip-bad-lines", action="store_true", help="list malformed lines and go on, instead of stopping")
+    p.add_argument("--no-cache", action="store_true", help="encode --data anew and keep nothing (MINIMIND_LITE_CACHE: where token ids are kept)")
     p.add_argument("--seed", type=int, default=d.seed, help="of the order")
     p.set_defaults(run=train_command)
 

@@ -32,7 +32,7 @@ from .conversations import Conversation
 Messages = Sequence[tuple[str, str]]
 
 PAD, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
-CHUNK_CHARACTERS = 1 << 20  # text encoded at once: enough for all cores; a chunk's Python objects take some hundred bytes a token
+CHUNK_CHARACTERS = 1 << 18  # text encoded at once: enough work for many cores, and a chunk's Python objects stay tens of megabytes
 BLOCK_TOKENS = 1 << 20      # of a mask counted at once
 STYLES = ((PAD, START, END), ("<unk>", "<s>", "</s>"))  # MiniMind since April 2025, and before
 
