@@ -19,28 +19,25 @@ import shutil
 import sys
 import tempfile
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from minimind_lite import checkpoint, conversations, experiments, trainer
+from minimind_lite import checkpoint, conversations, experiments, layouts, trainer
 from minimind_lite.chat import Chat, EncodedRows, load_tokenizer, train_tokenizer
 from minimind_lite.config import ModelConfig, TrainConfig
 from minimind_lite.conversations import Conversation
+from minimind_lite.layouts import CHINESE, ODD
 from minimind_lite.model import LanguageModel
 
 DATA = Path(__file__).resolve().parent
 SEED = 173  # the issue in which the spikes were first reported
-CHINESE = ("zh_chat", "zh_knowledge", "zh_writing")
-ODD = ("code", "en", "math", "zh_classical")
 PROBES = 36             # held-out conversations of each domain
 PRETRAIN_CHINESE = 552  # conversations that the base models learn Chinese from
 PRETRAIN_ODD = 2        # and of each odd domain: enough to know the alphabet, SCIENCE: the exposure ladder
-SEGMENTS = (("code", 64), ("en", 128), ("math", 192), ("zh_classical", 256), ("en", 24))
-FIRST_GAP, GAP = 500, 200  # least Chinese rows before the first segment, and after each
 NEAR_DUPLICATE = 0.6       # Jaccard similarity of character 5-grams
 BASES = {"nano": TrainConfig(order="shuffle", epochs=10, learning_rate=3e-3, schedule="minimind", seed=SEED),
          "lite": TrainConfig(order="shuffle", epochs=10, learning_rate=2e-3, schedule="minimind", seed=SEED)}
@@ -103,20 +100,9 @@ def split(corpus: dict[str, list[Conversation]], rng: np.random.Generator) -> Sp
 
 
 def lay_out(parts: Split, rng: np.random.Generator) -> tuple[list[Conversation], list[dict]]:
-    """One file, concatenated like MiniMind's: Chinese rows with odd segments in between, and their line ranges."""
-    n, spare = len(parts.chinese), len(parts.chinese) - FIRST_GAP - GAP * len(SEGMENTS)
-    if spare < 0:
-        raise ValueError(f"{n} Chinese rows are too few for the gaps; {-spare} are missing.")
-    cuts = np.sort(rng.integers(spare + 1, size=len(SEGMENTS)))
-    gaps = np.diff([0, *cuts, spare]) + np.array([FIRST_GAP] + [GAP] * len(SEGMENTS))
-    rows, blocks, chinese, odd = [], [], iter(parts.chinese), {d: iter(rows) for d, rows in parts.odd.items()}
-    for gap, segment in zip(gaps, [*SEGMENTS, None]):
-        rows += [next(chinese) for _ in range(gap)]
-        if segment:
-            domain, size = segment
-            blocks.append({"domain": domain, "start": len(rows), "stop": len(rows) + size})
-            rows += [next(odd[domain]) for _ in range(size)]
-    return rows, blocks
+    """The rows of sft.jsonl, and the line ranges of its odd segments, ready for JSON."""
+    rows, segments = layouts.lay_out(parts.chinese, parts.odd, rng=rng)
+    return rows, [asdict(segment) for segment in segments]
 
 
 def build_text(out: Path) -> None:
