@@ -96,6 +96,32 @@ class Run:
                 out[r.rows] = r.sample_losses
         return out
 
+    def to_columns(self) -> dict[str, np.ndarray]:
+        """Flat arrays, for a table with a run per row: per step (steps,), per conversation (all B,) in training order.
+
+        Losses of conversations are rounded to half precision (three digits); those of steps are kept as they are.
+        """
+        flat = lambda name, dtype: np.concatenate([getattr(r, name) for r in self.records]).astype(dtype)
+        columns = {name: self.column(name) for name in ("step", "epoch", "samples_seen", "loss", "tokens", "lr", "grad_norm")}
+        columns |= {"row": flat("rows", np.int32), "sample_loss": flat("sample_losses", np.float16), "sample_tokens": flat("sample_tokens", np.int16),
+                    "rows_per_step": np.array([len(r.rows) for r in self.records])}
+        return columns | {f"probe/{p}": np.array([r.probes.get(p, np.nan) for r in self.records]) for p in self.probe_names()}
+
+    @classmethod
+    def from_columns(cls, info: Mapping[str, object], columns: Mapping[str, np.ndarray]) -> Run:
+        """Inverse of `to_columns`, but for seconds (0) and micro-batch losses, which are worked out again (M = 1 where none were cut)."""
+        ends = np.cumsum(columns["rows_per_step"])
+        size = (info.get("train_config") or {}).get("micro_batch_size")
+        probes, records = [k for k in columns if k.startswith("probe/")], []
+        for i, (start, end) in enumerate(zip([0, *ends[:-1]], ends)):
+            losses, tokens = columns["sample_loss"][start:end].astype(float), columns["sample_tokens"][start:end].astype(np.int64)
+            records.append(StepRecord(
+                **{k: columns[k][i].item() for k in ("step", "epoch", "samples_seen", "loss", "tokens", "lr", "grad_norm")},
+                micro_losses=_micro_means(losses, tokens, size) if size else np.array([columns["loss"][i]]),
+                rows=columns["row"][start:end].astype(np.int64), sample_losses=losses, sample_tokens=tokens, seconds=0.0,
+                probes={k.removeprefix("probe/"): columns[k][i].item() for k in probes if not np.isnan(columns[k][i])}))
+        return cls(info, tuple(records))
+
     def save(self, folder: str | Path) -> None:
         """Write the run folder; raises `FileExistsError` where one with steps is already there."""
         with RunWriter(folder, self.info) as writer:
@@ -115,6 +141,13 @@ class Run:
         if info.get("format") != FORMAT:
             raise ValueError(f"{folder} has run format {info.get('format')!r}, this version reads {FORMAT}.")
         return cls(info, tuple(_read_records(folder)))
+
+
+def _micro_means(losses: np.ndarray, tokens: np.ndarray, size: int) -> np.ndarray:
+    starts = np.arange(0, len(losses), size)
+    sums = np.add.reduceat(np.where(tokens > 0, losses, 0.0) * tokens, starts)
+    counts = np.add.reduceat(tokens, starts)
+    return np.divide(sums, counts, out=np.full(len(starts), np.nan), where=counts > 0)
 
 
 def _read_records(folder: Path) -> Iterator[StepRecord]:

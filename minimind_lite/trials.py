@@ -1,0 +1,237 @@
+"""Trials: one variant, one seed, run once, recorded, and never run again.
+
+An experiment is declared before it runs: its question, the claims that it bears on, what we bet,
+and its variants. A variant is a procedure with its settings, all of them plain values, so that
+what was run can be written beside what came out. Every experiment's trials are one Parquet table
+under a folder (`data/claims/`), a row per trial; a trial that is there with the same settings is
+done, so a killed command loses only what was running.
+
+    N conversations of a layout
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from . import __version__, assets, layouts
+from .chat import Chat, EncodedRows
+from .layouts import Layout, Pool
+from .records import Run
+
+# Modules that decide what numbers a run gives; a change in any makes old records "of other code".
+NUMERIC = ("config", "chat", "order", "batching", "model", "loss", "workers", "trainer", "layouts", "procedures")
+
+
+class World:
+    """What every trial of a process shares: tokenizer, pool of conversations, held-out probes."""
+
+    def __init__(self) -> None:
+        self.chat: Chat = assets.chat()
+        self.pool: Pool = layouts.pool()
+        self.pool_rows: EncodedRows = layouts.pool_rows(self.chat, self.pool)
+        self.probes: dict[str, EncodedRows] = assets.probes(self.chat)
+
+    def layout(self, seed: int) -> Layout:
+        """The layout that a seed draws."""
+        return layouts.draw(seed, pool=self.pool)
+
+    def data(self, layout: Layout) -> EncodedRows:
+        """Its conversations, encoded, in file order."""
+        return self.pool_rows.select(layout.rows)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a trial leaves: a run, where there is one curve, and named values."""
+
+    run: Run | None = None
+    values: Mapping[str, object] = field(default_factory=dict)  # JSON-ready
+
+
+Procedure = Callable[[World, int, Mapping[str, object]], Outcome]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A procedure and its settings; `cost` in passes over the file, for the remaining time; `quick`: part of --quick."""
+
+    name: str
+    procedure: Procedure
+    settings: Mapping[str, object] = field(default_factory=dict)  # JSON-ready
+    cost: float = 1.0
+    quick: bool = True
+
+    def signature(self) -> str:
+        """Changes with the procedure's name and any setting."""
+        text = json.dumps([self.procedure.__name__, self.settings], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A question, put before the answer was known."""
+
+    id: str
+    question: str
+    claims: tuple[str, ...]
+    prediction: str
+    variants: tuple[Variant, ...]
+
+    def variant(self, name: str) -> Variant:
+        """By name; raises `ValueError` for one that it does not have."""
+        for v in self.variants:
+            if v.name == name:
+                return v
+        raise ValueError(f"{self.id} has no variant {name!r}; it has {', '.join(v.name for v in self.variants)}.")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A recorded outcome."""
+
+    experiment: str
+    variant: str
+    seed: int
+    info: Mapping[str, object]    # signature, settings, code, environment
+    values: Mapping[str, object]
+    run: Run | None
+
+
+def code_fingerprint() -> str:
+    """Of the modules that decide numbers (`NUMERIC`)."""
+    folder = Path(__file__).parent
+    return hashlib.sha256(b"".join((folder / f"{m}.py").read_bytes() for m in NUMERIC)).hexdigest()[:12]
+
+
+def environment() -> dict[str, str]:
+    """Where numbers come from, to the last bit: versions, processor family and the instructions that torch uses on it."""
+    import torch
+
+    return {"version": __version__, "torch": torch.__version__.split("+")[0], "python": platform.python_version(), "numpy": np.__version__,
+            "machine": platform.machine(), "vector": torch.backends.cpu.get_cpu_capability(), "processor": _processor()}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+class Store:
+    """The recorded trials of a folder: a Parquet table per experiment, read once, written whole and renamed into place."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._rows: dict[str, dict[tuple[str, int], dict]] = {}
+
+    def _table(self, experiment: str) -> dict[tuple[str, int], dict]:
+        if experiment not in self._rows:
+            path, rows = self.folder / f"{experiment}.parquet", []
+            if path.exists():
+                import pyarrow.parquet as pq
+                rows = pq.read_table(path).to_pylist()
+            self._rows[experiment] = {(r["variant"], r["seed"]): r for r in rows}
+        return self._rows[experiment]
+
+    def seeds(self, experiment: str, variant: str) -> list[int]:
+        """Seeds that are recorded, ascending."""
+        return sorted(seed for name, seed in self._table(experiment) if name == variant)
+
+    def has(self, experiment: str, variant: Variant, seed: int) -> bool:
+        """Whether this very trial, with these settings, is recorded."""
+        row = self._table(experiment).get((variant.name, seed))
+        return row is not None and json.loads(row["info"])["signature"] == variant.signature()
+
+    def get(self, experiment: str, variant: str, seed: int) -> Trial:
+        """A recorded trial. Raises `LookupError` that says how to make it where it is missing."""
+        row = self._table(experiment).get((variant, seed))
+        if row is None:
+            raise LookupError(f"no trial {experiment} {variant!r} with seed {seed} in {self.folder}; "
+                              f"python -m minimind_lite claims --only {experiment} makes it.")
+        info = json.loads(row["info"])
+        columns = {k.removeprefix("run/"): np.array(v) for k, v in row.items() if k.startswith("run/") and v is not None}
+        run = Run.from_columns(info["run"], columns) if columns else None
+        return Trial(experiment, variant, seed, info, json.loads(row["values"]), run)
+
+    def add(self, experiment: str, variant: Variant, seed: int, outcome: Outcome) -> None:
+        """Record one trial, in place of an older one of the same name and seed."""
+        info = {"signature": variant.signature(), "procedure": variant.procedure.__name__, "settings": dict(variant.settings),
+                "code": code_fingerprint(), "environment": environment(), "run": dict(outcome.run.info) if outcome.run else None}
+        row = {"variant": variant.name, "seed": seed, "info": json.dumps(info, ensure_ascii=False),
+               "values": json.dumps(outcome.values, ensure_ascii=False)}
+        row |= {f"run/{k}": v for k, v in outcome.run.to_columns().items()} if outcome.run else {}
+        self._table(experiment)[variant.name, seed] = row
+        self._write(experiment)
+
+    def _write(self, experiment: str) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        rows = [row for _, row in sorted(self._table(experiment).items())]
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        temporary = self.folder / f".{experiment}.{os.getpid()}.tmp"
+        pq.write_table(pa.table({n: [_plain(row.get(n)) for row in rows] for n in names}), temporary, compression="zstd")
+        os.replace(temporary, self.folder / f"{experiment}.parquet")
+
+
+def _plain(value: object) -> object:
+    return np.asarray(value) if isinstance(value, list) else value
+
+
+@dataclass(frozen=True)
+class Job:
+    """A trial that is still to be run."""
+
+    experiment: Experiment
+    variant: Variant
+    seed: int
+
+
+def missing(experiments: Sequence[Experiment], store: Store, seeds: Sequence[int], *, quick: bool = False, fresh: bool = False) -> list[Job]:
+    """Trials to run: seed by seed, so that an early stop leaves whole seeds of everything."""
+    return [Job(e, v, s) for s in seeds for e in experiments for v in e.variants
+            if (v.quick or not quick) and (fresh or not store.has(e.id, v, s))]
+
+
+_world: World | None = None  # of a worker process: built once, read only
+
+
+def _work(job: Job) -> Outcome:
+    global _world
+    if _world is None:
+        _world = World()
+    return job.variant.procedure(_world, job.seed, job.variant.settings)
+
+
+def _one_thread_each() -> None:
+    # Runs side by side are quicker than cores side by side in one run, and the bits are the same.
+    os.environ["MINIMIND_LITE_WORKERS"] = "1"
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def run(jobs: Sequence[Job], store: Store, *, processes: int) -> Iterator[Job]:
+    """Run trials side by side in `processes` processes; each is recorded, then yielded, as it ends."""
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_one_thread_each) as pool:
+        running = {pool.submit(_work, job): job for job in jobs}
+        try:
+            for future in as_completed(running):
+                job = running[future]
+                store.add(job.experiment.id, job.variant, job.seed, future.result())
+                yield job
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
