@@ -1,0 +1,143 @@
+"""Recorded trials as evidence: values per seed, paired by seed, with intervals.
+
+A rule of `claims` asks here for a number per seed ("mean height of the large segments under SGD")
+and gets an interval back. Nothing is trained here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from . import effects, readings, spikes
+from .effects import Interval
+from .readings import Reading
+from .records import Run
+from .trials import Store, Trial
+
+LARGE = ("code", "en", "math", "zh_classical")  # segments; the tiny one is a question of its own
+Which = tuple[str, str]  # experiment, variant
+
+
+def interval(values: np.ndarray) -> Interval:
+    """Student-t interval; endless for a single seed, so that no rule can decide on it."""
+    if len(values) == 1:
+        return Interval(float(values[0]), -math.inf, math.inf, 1)
+    return effects.mean_interval(values)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The trials of a store; `seeds` restricts them (None: all that are recorded)."""
+
+    store: Store
+    seeds: tuple[int, ...] | None = None
+
+    def common(self, *which: Which) -> list[int]:
+        """Seeds for which all these trials are recorded. Raises `LookupError` where there is none."""
+        sets = [set(self.store.seeds(e, v)) for e, v in which]
+        found = sorted(set.intersection(*sets) & set(self.seeds if self.seeds is not None else sets[0]))
+        if not found:
+            names = ", ".join(f"{e} {v!r}" for e, v in which)
+            raise LookupError(f"no seed has all of {names} recorded; python -m minimind_lite claims makes them.")
+        return found
+
+    def each(self, value: Callable[..., float], *which: Which) -> Interval:
+        """Interval of value(trial, ...) over the seeds that all `which` have: differences inside it are paired."""
+        return interval(np.array([value(*(self.trial(e, v, seed) for e, v in which)) for seed in self.common(*which)], dtype=float))
+
+    def trial(self, experiment: str, variant: str, seed: int) -> Trial:
+        """One trial, read once."""
+        return _trial(self.store, experiment, variant, seed)
+
+
+@cache
+def _trial(store: Store, experiment: str, variant: str, seed: int) -> Trial:
+    return store.get(experiment, variant, seed)
+
+
+def over_large(run: Run, field: str) -> float:
+    """Mean of a field of `Reading` over the large segments that the run has."""
+    found = readings.read(run)
+    return float(np.mean([getattr(found[name], field) for name in LARGE if name in found]))
+
+
+def height(trial: Trial) -> float:
+    """Mean height of the large segments, nats."""
+    return over_large(trial.run, "height")
+
+
+def inside(trial: Trial) -> float:
+    """Mean over the large segments of the mean height inside, nats."""
+    return over_large(trial.run, "mean_height")
+
+
+def recovery(trial: Trial) -> float:
+    """Mean over the large segments of t_end - L, conversations."""
+    return over_large(trial.run, "recovery")
+
+
+def harm(trial: Trial) -> float:
+    """Mean over the large segments of the rise of the Chinese probe, nats."""
+    return over_large(trial.run, "harm")
+
+
+def flagged(trial: Trial) -> float:
+    """How many of the five segments the detector flags."""
+    return float(sum(r.flagged for r in readings.read(trial.run).values()))
+
+
+def sorted_back_height(trial: Trial) -> float:
+    """Mean height of the large segments when every conversation's own loss is sorted back into file order, nats."""
+    return over_large(readings.in_file_order(trial.run), "height")
+
+
+def largest(trial: Trial) -> float:
+    """Largest height of any step above the trailing median, nats."""
+    return readings.largest(trial.run)
+
+
+def events(trial: Trial) -> float:
+    """Events that the detector finds."""
+    return float(len(spikes.find(trial.run.loss)))
+
+
+def after(trial: Trial, *probes: str) -> float:
+    """Held-out loss after the last step, mean over the probes named, or over all five, nats."""
+    final = trial.run.info["probes_after"]
+    return float(np.mean([final[p] for p in (probes or final)]))
+
+
+def probe_rise(trial: Trial, probe: str = "zh") -> float:
+    """Largest rise of a probe from just before the event of a pulse trial, within or after it, nats."""
+    start = trial.run.info["event"][0]
+    steps, losses = trial.run.probe(probe)
+    return float(losses[steps > start].max() - losses[steps <= start][-1])
+
+
+def event_height(trial: Trial) -> float:
+    """Largest loss in the event of a pulse trial or just after it, above the median before it, nats."""
+    start, stop = trial.run.info["event"]
+    return float(trial.run.loss[start:stop + 1].max() - np.median(trial.run.loss[:start][-spikes.WINDOW:]))
+
+
+def roughness(trial: Trial) -> float:
+    """Robust standard deviation of the losses of batches without an odd row, detrended by differences, nats."""
+    odd = sum(readings.shares(trial.run, s) for s in readings.segments(trial.run))
+    base = trial.run.loss[odd == 0]
+    return float(spikes.MAD_TO_SIGMA * np.median(np.abs(np.diff(base))) / math.sqrt(2))
+
+
+def seen(frozen: Trial, batch_size: int) -> tuple[float, float, float]:
+    """Height, noise (nats) and z at a batch size, mean over the large segments, of a frozen trial's losses."""
+    found = [readings.visibility(frozen.run, s, batch_size) for s in readings.segments(frozen.run) if readings.segment_name(s) in LARGE]
+    return tuple(float(np.mean(column)) for column in zip(*found))
+
+
+def reading(trial: Trial, segment: str) -> Reading:
+    """One segment of a trial."""
+    return readings.read(trial.run)[segment]
