@@ -18,7 +18,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 FLOORS = {"config": 0, "records": 0, "workers": 0, "effects": 0,
           "conversations": 1, "model": 1, "loss": 1, "spikes": 1,
           "chat": 2, "order": 2, "checkpoint": 2,
-          "batching": 3, "assets": 3, "encoded": 3, "tokens": 3,
+          "batching": 3, "assets": 3, "encoded": 3, "laws": 3, "tokens": 3,
           "layouts": 4, "trainer": 4, "experiments": 5, "trials": 5, "procedures": 6, "catalogue": 7,
           "readings": 7, "claims": 8, "bench": 5, "bench_data": 5,
           "plots": 6, "lessons": 7, "lab": 7, "exercises": 9, "__main__": 9}
