@@ -42,7 +42,7 @@ STALE_SECONDS = 24 * 3600  # a building folder untouched for so long belonged to
 ARRAYS = ("ids", "mask", "offsets", "lines", "bytes")
 PREFIX = ".building-"
 
-Progress = Callable[[str, int, int], None]  # what is done (hashing, encoding, checking), bytes done, bytes in all
+Progress = Callable[[str, int, int], None]  # what is done (hashing, encoding, checking ids.npy), bytes done, bytes in all
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -237,7 +237,7 @@ def _build(folder: Path, job: _Job, key: dict[str, str | int | None]) -> None:
     for name, path in paths.items():
         array = np.load(path, mmap_mode="r")
         meta["arrays"][name] = {"dtype": array.dtype.str, "shape": list(array.shape), "bytes": path.stat().st_size,
-                                "checksum": _digest(path, "checking", job.progress)}
+                                "checksum": _digest(path, f"checking {path.name}", job.progress)}
     (folder / "meta.json").write_text(json.dumps({"checksum": _checksum(meta), "content": meta}, indent=1), encoding="utf-8")
 
 
@@ -318,7 +318,7 @@ def _open_array(path: Path, said: dict, progress: Progress | None) -> np.ndarray
     """A read-only memory map, an ordinary array to look at; with `progress`, checked against what meta.json says of it."""
     if path.stat().st_size != said["bytes"]:
         raise _Damaged(f"{path.name} has {path.stat().st_size:,} bytes instead of {said['bytes']:,}")
-    if progress and _digest(path, "checking", progress) != said["checksum"]:
+    if progress and _digest(path, f"checking {path.name}", progress) != said["checksum"]:
         raise _Damaged(f"{path.name} does not match its checksum")
     array = np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
     if [array.dtype.str, list(array.shape)] != [said["dtype"], said["shape"]]:

@@ -21,7 +21,7 @@ from minimind_lite.conversations import BadLineError, ReadReport, read, write
 from minimind_lite.encoded import ARRAYS, CacheWarning, cache_folder, cache_size, clear_cache, encode_file, line_numbers
 from minimind_lite.records import Run
 
-FEW = settings(max_examples=30, deadline=None)
+FEW = settings(max_examples=20, deadline=None)
 GOOD = b'{"conversations": [{"role": "user", "content": "How are you?"}, {"role": "assistant", "content": "Fine, \xe4\xbd\xa0\xe5\xa5\xbd"}]}'
 LONG = GOOD.replace(b"Fine", b"So am I. " * 9)
 BAD = b"not JSON"
@@ -350,14 +350,14 @@ def test_processes_that_build_the_same_entry_do_not_disturb_each_other(tmp_path,
     code = ("import shutil\n"
             "from minimind_lite.chat import Chat, load_tokenizer; from minimind_lite.encoded import encode_file\n"
             f"chat = Chat(load_tokenizer({str(tokenizer)!r}))\n"
-            "for _ in range(20):\n"
+            "for _ in range(10):\n"
             f"    data = encode_file({str(path)!r}, chat, smallest=0)\n"
             "    print(len(data.rows), int(data.rows.ids.astype(int).sum()), int(data.rows.supervised().sum()))\n"
             "    shutil.rmtree(data.entry, ignore_errors=True)\n")
     running = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     said = [process.communicate(timeout=100) for process in running]
     alone = encode_file(path, Chat(chat.load_tokenizer(tokenizer)), cache=False).rows
-    expected = f"{len(alone)} {alone.ids.astype(int).sum()} {alone.supervised().sum()}\n" * 20
+    expected = f"{len(alone)} {alone.ids.astype(int).sum()} {alone.supervised().sum()}\n" * 10
     for (out, err), process in zip(said, running):
         # Each pulls the entry away under the other, which may say so, but is never wrong.
         assert out == expected and process.returncode == 0, err
