@@ -1,4 +1,4 @@
-"""Command line: python -m minimind_lite {reproduce, train, bench}."""
+"""Command line: python -m minimind_lite {reproduce, train, claims, bench}."""
 
 from __future__ import annotations
 
@@ -130,6 +130,29 @@ def train_command(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def claims_command(arguments: argparse.Namespace) -> int:
+    """Run what is missing of the experiments, then print the verdicts."""
+    from . import catalogue, claims, trials
+    from .evidence import Evidence
+    from .workers import available_cores
+
+    chosen = [catalogue.EXPERIMENTS[name] for name in arguments.only or catalogue.EXPERIMENTS]
+    seeds = tuple(range(1 if arguments.quick else arguments.seeds))
+    store = trials.Store(arguments.out or assets.folder() / "claims")
+    jobs = trials.missing(chosen, store, seeds, quick=arguments.quick, fresh=arguments.fresh) if not arguments.recorded else []
+    if stale := store.of_other_code(chosen):
+        print(f"{stale} trials were recorded by other code than this; --fresh runs them again.")
+    if jobs:
+        print(f"{len(jobs)} trials to run, {sum(j.variant.cost for j in jobs):.0f} passes over the file in all; a stop loses only what is running.")
+        with tqdm(total=round(sum(j.variant.cost for j in jobs), 1), unit="pass", bar_format="{l_bar}{bar}| {n:.1f}/{total:.1f} passes [{elapsed}<{remaining}]") as bar:
+            for job in trials.run(jobs, store, processes=arguments.jobs or available_cores()):
+                bar.set_description(f"{job.experiment.id} {job.variant.name}, seed {job.seed}")
+                bar.update(job.variant.cost)
+    if not arguments.only:
+        print(claims.text(claims.scoreboard(Evidence(store, None if arguments.recorded else seeds))))
+    return 0
+
+
 def bench_command(arguments: argparse.Namespace) -> int:
     """What each idea of the fast path gains, model by model."""
     from . import bench  # nothing else needs it
@@ -185,6 +208,16 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=int, default=d.seed, help="of the order")
     p.set_defaults(run=train_command)
 
+    p = commands.add_parser("claims", help="run the experiments E1 to E12 and print the verdict on each claim", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    p.add_argument("--only", nargs="+", choices=tuple(f"E{i}" for i in range(1, 13)), metavar="E", help="run these experiments, print no verdicts")
+    p.add_argument("--seeds", type=_positive, default=5, help="layouts, 0 to N-1; intervals need two, verdicts five")
+    p.add_argument("--quick", action="store_true", help="one seed and the main variants: no intervals, no verdicts, a few minutes")
+    p.add_argument("--recorded", action="store_true", help="run nothing: the verdicts from what is recorded")
+    p.add_argument("--fresh", action="store_true", help="run trials again that are recorded")
+    p.add_argument("--jobs", type=_positive, help="trials side by side; the number of cores if left out")
+    p.add_argument("--out", type=Path, help="folder of the records; data/claims if left out")
+    p.set_defaults(run=claims_command)
+
     p = commands.add_parser("bench", help="tokens per second from the plain recipe to the fast path, step by step",
                             formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     p.add_argument("--models", nargs="+", choices=tuple(ModelConfig.PRESETS), default=["nano", "lite"], help="minimind2_small takes minutes")
@@ -208,7 +241,7 @@ def main(words: list[str] | None = None) -> int:
     except BadLineError as error:
         print(f"error: {error.bad_line} To go on without such lines: --skip-bad-lines.", file=sys.stderr)
         return 1
-    except (ValueError, OSError, ArithmeticError) as error:
+    except (ValueError, OSError, ArithmeticError, LookupError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -194,6 +194,7 @@ def _replayed(trial) -> float:
 def r8(e: Evidence) -> Found:
     """Save checkpoints and roll back."""
     hard, pulse = [{p: ("E9", f"{t}, {p}") for p in ("nothing", "replay", "skip")} for t in ("hard rows", "pulse")]
+    hard["nothing"] = FILE
     gain = lambda a, b: ev.after(a) - ev.after(b)
     found = {"hard rows: loss of replayed steps, changed by (nats)": e.each(_replayed, hard["replay"]),
              "hard rows: held-out loss, replay − nothing (nats)": e.each(gain, hard["replay"], hard["nothing"]),

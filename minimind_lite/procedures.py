@@ -31,23 +31,26 @@ from .workers import Workers
 PROBE_ROWS = 24        # held-out conversations of each domain in a trial
 PROBE_EVERY = 320      # conversations between two measurements
 PRETRAIN_EPOCHS = 10   # of a base model made in a trial, as data/build.py makes the shipped ones
-PROMPTS = {"zh": "请用一句话介绍一下你自己。", "code": "Write a Python function that adds two numbers.", "en": "What is the capital of France?",
-           "math": "计算：12 + 30 等于多少？", "zh_classical": "请用文言文描写春天。"}
+PROMPTS = {"zh": "请用一句话介绍一下你自己。", "code": "Write a Python function that adds two numbers.",
+           "en": "What is the capital of France?", "math": "计算：12 + 30 等于多少？", "zh_classical": "请用文言文描写春天。"}
 
 
 class Session:
     """A training run that can be advanced by steps, saved, restored, and given other rows or another configuration."""
 
-    def __init__(self, model: LanguageModel, data: EncodedRows, config: TrainConfig, *, probes: Mapping[str, EncodedRows] | None = None) -> None:
+    def __init__(self, model: LanguageModel, data: EncodedRows, config: TrainConfig, *,
+                 probes: Mapping[str, EncodedRows] | None = None) -> None:
         self.model, self.data, self.config, self.probes = model, data, config, probes or {}
         self.optimizer = make_optimizer(model, config)
         self.step, self.records = 0, []
 
-    def advance(self, steps: int | None = None, *, config: TrainConfig | None = None, row_weights: np.ndarray | None = None) -> list[StepRecord]:
+    def advance(self, steps: int | None = None, *, config: TrainConfig | None = None,
+                row_weights: np.ndarray | None = None) -> list[StepRecord]:
         """The next `steps` steps, or all that are left; with `config`, under other settings. Returns their records."""
         config = config or self.config
         config = config.replace(max_steps=None if steps is None else self.step + steps)
-        new = list(train(self.model, self.data, config, probes=self.probes, row_weights=row_weights, optimizer=self.optimizer, start_step=self.step))
+        new = list(train(self.model, self.data, config, probes=self.probes, row_weights=row_weights,
+                         optimizer=self.optimizer, start_step=self.step))
         self.records += new
         self.step += len(new)
         return new
@@ -77,13 +80,13 @@ def probes_of(world: World, rows: int = PROBE_ROWS) -> dict[str, EncodedRows]:
 
 
 def config_of(settings: Mapping[str, object], seed: int) -> TrainConfig:
-    """The settings' configuration, with the trial's seed and probes every PROBE_EVERY conversations."""
+    """The settings' configuration, with the trial's seed and, if `probe` is set, probes every PROBE_EVERY conversations."""
     config = TrainConfig.from_dict(settings.get("config", {})).replace(seed=seed)
-    return config.replace(probe_every=max(1, PROBE_EVERY // config.batch_size))
+    return config.replace(probe_every=max(1, PROBE_EVERY // config.batch_size) if settings.get("probe") else 0)
 
 
 def one_pass(world: World, seed: int, settings: Mapping[str, object]) -> Outcome:
-    """Train over the layout. Settings: `config`, `model`, `rows` (see `_rows`), `odd_weight`, `speak`."""
+    """Train over the layout. Settings: `config`, `model`, `rows` (see `_rows`), `odd_weight`, `speak`, `probe`."""
     layout, config = world.layout(seed), config_of(settings, seed)
     data, kept, weights = _rows(world.data(layout), layout, settings, seed)
     session = Session(assets.base_model(settings.get("model", "nano")), data, config, probes=probes_of(world))
@@ -194,7 +197,9 @@ def pulse(world: World, seed: int, settings: Mapping[str, object]) -> Outcome:
     session = Session(assets.base_model(), world.data(layout).select(rows), config, probes=probes_of(world))
     session.advance(before, config=config.replace(probe_every=before // 2))
     near = config.replace(probe_every=2)
-    hot = near.replace(learning_rate=config.learning_rate * float(settings["factor"]), grad_clip=0.0) if settings["factor"] > 1 else near
+    hot = near
+    if settings["factor"] > 1:
+        hot = near.replace(learning_rate=config.learning_rate * float(settings["factor"]), grad_clip=0.0)
     session.advance(steps, config=hot)
     session.advance(during - steps, config=near)
     session.advance(config=config.replace(probe_every=8))
@@ -216,7 +221,8 @@ def rollback(world: World, seed: int, settings: Mapping[str, object]) -> Outcome
     burning = config.replace(learning_rate=config.learning_rate * float(settings["factor"]), grad_clip=0.0)
     data = world.data(layout)
     session = Session(assets.base_model(), data.select(order), config, probes=probes_of(world))
-    state, taken, kept, calls, muted = session.save(), [], [], [], -1  # taken: rows of every step; kept: losses of the run as it stands
+    # taken: rows of every step; kept: losses of the run as it stands
+    state, taken, kept, calls, muted = session.save(), [], [], [], -1
     while session.step * size < len(order):
         if session.step % every == 0 and len(kept) == session.step:
             state = session.save()
@@ -254,7 +260,7 @@ def resume(world: World, seed: int, settings: Mapping[str, object]) -> Outcome:
     in file order, as MiniMind did until 2026-01-18. another order: a new seed, whose first half is skipped.
     """
     layout = world.layout(seed)
-    data, config = world.data(layout), TrainConfig(order="shuffle", seed=seed, probe_every=PROBE_EVERY // 16)
+    data, config = world.data(layout), TrainConfig(order="shuffle", seed=seed)
     half = config.total_steps(len(data)) // 2
     session = Session(assets.base_model(), data, config, probes=probes_of(world))
     session.advance(half)
@@ -355,10 +361,12 @@ def sort_keys(world: World, seed: int, settings: Mapping[str, object]) -> Outcom
     keys = {"domain": np.unique(domains, return_inverse=True)[1], "language (share of Chinese characters)": share(lambda c: "\u4e00" <= c <= "\u9fff"),
             "code share (brackets, operators)": share(lambda c: c in "{}[]()=<>_;#+*/\\"), "answer length": counts,
             "rounds": np.array([len(c.messages) for c in layout.conversations])}
-    seen = count_tokens(data, world.chat.vocab_size, np.flatnonzero(~layout.odd()))
-    divergence = {segment_name(s): js_divergence(count_tokens(data, world.chat.vocab_size, np.arange(s.start, s.stop)), seen) for s in layout.segments}
-    record = StepRecord(step=0, epoch=0, samples_seen=0, loss=float((losses * counts).sum() / counts.sum()), tokens=int(counts.sum()), lr=0.0,
-                        grad_norm=float("nan"), micro_losses=np.array([]), rows=np.arange(len(data)), sample_losses=losses, sample_tokens=counts, seconds=0.0)
+    tokens = lambda rows: count_tokens(data, world.chat.vocab_size, rows)
+    seen = tokens(np.flatnonzero(~layout.odd()))
+    divergence = {segment_name(s): js_divergence(tokens(np.arange(s.start, s.stop)), seen) for s in layout.segments}
+    record = StepRecord(step=0, epoch=0, samples_seen=0, loss=float((losses * counts).sum() / counts.sum()), tokens=int(counts.sum()),
+                        lr=0.0, grad_norm=float("nan"), micro_losses=np.array([]), rows=np.arange(len(data)), sample_losses=losses,
+                        sample_tokens=counts, seconds=0.0)
     info = describe(model, TrainConfig(optimizer="none", batch_size=len(data))) | {"segments": [vars(s) for s in layout.segments]}
     return Outcome(Run(info, (record,)), {"explained": {k: explained(losses, v) for k, v in keys.items()}, "divergence": divergence})
 

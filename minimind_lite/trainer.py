@@ -156,7 +156,7 @@ def faster_precision(model: LanguageModel, data: EncodedRows, config: TrainConfi
     """
     rows, seconds = np.arange(min(config.batch_size, len(data))), {"fp32": [], "bf16": []}
     with workers_for(model) as workers:
-        for repeat in range(rounds + 1):  # the first warms up
+        for _ in range(rounds + 1):  # the first warms up
             for precision, times in seconds.items():
                 start = time.perf_counter()
                 batch_gradient(model, data, rows, config.replace(precision=precision), workers)

@@ -11,6 +11,7 @@ done, so a killed command loses only what was running.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -107,10 +109,18 @@ class Trial:
     run: Run | None
 
 
+@cache
 def code_fingerprint() -> str:
-    """Of the modules that decide numbers (`NUMERIC`)."""
-    folder = Path(__file__).parent
-    return hashlib.sha256(b"".join((folder / f"{m}.py").read_bytes() for m in NUMERIC)).hexdigest()[:12]
+    """Of the modules that decide numbers (`NUMERIC`), as this process began with them; comments, docstrings and layout do not count."""
+    return hashlib.sha256("\n".join(_meaning(Path(__file__).with_name(f"{m}.py")) for m in NUMERIC).encode()).hexdigest()[:12]
+
+
+def _meaning(path: Path) -> str:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node, clean=False) is not None:
+            del node.body[0]
+    return ast.dump(tree)
 
 
 def environment() -> dict[str, str]:
@@ -153,6 +163,11 @@ class Store:
         """Whether this very trial, with these settings, is recorded."""
         row = self._table(experiment).get((variant.name, seed))
         return row is not None and json.loads(row["info"])["signature"] == variant.signature()
+
+    def of_other_code(self, experiments: Sequence[Experiment]) -> int:
+        """How many trials of some experiments were recorded by other code than this (`code_fingerprint`)."""
+        code = code_fingerprint()
+        return sum(json.loads(row["info"])["code"] != code for e in experiments for row in self._table(e.id).values())
 
     def get(self, experiment: str, variant: str, seed: int) -> Trial:
         """A recorded trial. Raises `LookupError` that says how to make it where it is missing."""
@@ -225,13 +240,24 @@ def _one_thread_each() -> None:
 
 
 def run(jobs: Sequence[Job], store: Store, *, processes: int) -> Iterator[Job]:
-    """Run trials side by side in `processes` processes; each is recorded, then yielded, as it ends."""
+    """Run trials side by side in `processes` processes; each is recorded, then yielded, as it ends.
+
+    One that fails does not stop the others; at the end `RuntimeError` names all that did, with the first cause.
+    """
+    code_fingerprint()  # of what is loaded now, whatever becomes of the files meanwhile
+    failed: list[tuple[Job, BaseException]] = []
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_one_thread_each) as pool:
         running = {pool.submit(_work, job): job for job in jobs}
         try:
             for future in as_completed(running):
                 job = running[future]
+                if (error := future.exception()) is not None:
+                    failed.append((job, error))
+                    continue
                 store.add(job.experiment.id, job.variant, job.seed, future.result())
                 yield job
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+    if failed:
+        names = ", ".join(f"{j.experiment.id} {j.variant.name!r} seed {j.seed}" for j, _ in failed)
+        raise RuntimeError(f"{len(failed)} trials failed: {names}. The first: {failed[0][1]!r}") from failed[0][1]
