@@ -208,6 +208,17 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=int, default=d.seed, help="of the order")
     p.set_defaults(run=train_command)
 
+    _claims_parser(commands)
+    p = commands.add_parser("bench", help="tokens per second from the plain recipe to the fast path, step by step",
+                            formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    p.add_argument("--models", nargs="+", choices=tuple(ModelConfig.PRESETS), default=["nano", "lite"], help="minimind2_small takes minutes")
+    p.add_argument("--rounds", type=_positive, default=3, help="how often each variant is measured, in turn; the median counts")
+    p.add_argument("--json", type=Path, help="write the figures there too")
+    p.set_defaults(run=bench_command)
+    return top
+
+
+def _claims_parser(commands: argparse._SubParsersAction) -> None:
     p = commands.add_parser("claims", help="run the experiments E1 to E12 and print the verdict on each claim", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     p.add_argument("--only", nargs="+", choices=tuple(f"E{i}" for i in range(1, 13)), metavar="E", help="run these experiments, print no verdicts")
     p.add_argument("--seeds", type=_positive, default=5, help="layouts, 0 to N-1; intervals need two, verdicts five")
@@ -217,14 +228,6 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--jobs", type=_positive, help="trials side by side; the number of cores if left out")
     p.add_argument("--out", type=Path, help="folder of the records; data/claims if left out")
     p.set_defaults(run=claims_command)
-
-    p = commands.add_parser("bench", help="tokens per second from the plain recipe to the fast path, step by step",
-                            formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    p.add_argument("--models", nargs="+", choices=tuple(ModelConfig.PRESETS), default=["nano", "lite"], help="minimind2_small takes minutes")
-    p.add_argument("--rounds", type=_positive, default=3, help="how often each variant is measured, in turn; the median counts")
-    p.add_argument("--json", type=Path, help="write the figures there too")
-    p.set_defaults(run=bench_command)
-    return top
 
 
 def _positive(text: str) -> int:

@@ -13,7 +13,7 @@ from functools import cache
 
 import numpy as np
 
-from . import effects, readings, spikes
+from . import assets, effects, readings, spikes
 from .effects import Interval
 from .readings import Reading
 from .records import Run
@@ -53,6 +53,11 @@ class Evidence:
     def trial(self, experiment: str, variant: str, seed: int) -> Trial:
         """One trial, read once."""
         return _trial(self.store, experiment, variant, seed)
+
+
+def recorded() -> Evidence:
+    """What comes with the project: data/claims/."""
+    return Evidence(Store(assets.folder() / "claims"))
 
 
 @cache
