@@ -132,7 +132,7 @@ def train_command(arguments: argparse.Namespace) -> int:
 
 def claims_command(arguments: argparse.Namespace) -> int:
     """Run what is missing of the experiments, then print the verdicts."""
-    from . import catalogue, claims, trials
+    from . import catalogue, claims, figures_curves, trials
     from .evidence import Evidence
     from .workers import available_cores
 
@@ -144,12 +144,18 @@ def claims_command(arguments: argparse.Namespace) -> int:
         print(f"{stale} trials were recorded by other code than this; --fresh runs them again.")
     if jobs:
         print(f"{len(jobs)} trials to run, {sum(j.variant.cost for j in jobs):.0f} passes over the file in all; a stop loses only what is running.")
-        with tqdm(total=round(sum(j.variant.cost for j in jobs), 1), unit="pass", bar_format="{l_bar}{bar}| {n:.1f}/{total:.1f} passes [{elapsed}<{remaining}]") as bar:
+        form = "{l_bar}{bar}| {n:.1f}/{total:.1f} passes [{elapsed}<{remaining}]"
+        with tqdm(total=round(sum(j.variant.cost for j in jobs), 1), unit="pass", bar_format=form) as bar:
             for job in trials.run(jobs, store, processes=arguments.jobs or available_cores()):
                 bar.set_description(f"{job.experiment.id} {job.variant.name}, seed {job.seed}")
                 bar.update(job.variant.cost)
     if not arguments.only:
-        print(claims.text(claims.scoreboard(Evidence(store, None if arguments.recorded else seeds))))
+        verdicts = claims.scoreboard(Evidence(store, None if arguments.recorded else seeds))
+        print(claims.text(verdicts))
+        if arguments.picture:
+            arguments.picture.parent.mkdir(parents=True, exist_ok=True)
+            figures_curves.scoreboard(verdicts).save(arguments.picture)
+            print(f"Picture: {arguments.picture.resolve()}")
     return 0
 
 
@@ -219,7 +225,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _claims_parser(commands: argparse._SubParsersAction) -> None:
-    p = commands.add_parser("claims", help="run the experiments E1 to E12 and print the verdict on each claim", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    p = commands.add_parser("claims", help="run the experiments E1 to E12 and print the verdict on each claim",
+                            formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     p.add_argument("--only", nargs="+", choices=tuple(f"E{i}" for i in range(1, 13)), metavar="E", help="run these experiments, print no verdicts")
     p.add_argument("--seeds", type=_positive, default=5, help="layouts, 0 to N-1; intervals need two, verdicts five")
     p.add_argument("--quick", action="store_true", help="one seed and the main variants: no intervals, no verdicts, a few minutes")
@@ -227,6 +234,7 @@ def _claims_parser(commands: argparse._SubParsersAction) -> None:
     p.add_argument("--fresh", action="store_true", help="run trials again that are recorded")
     p.add_argument("--jobs", type=_positive, help="trials side by side; the number of cores if left out")
     p.add_argument("--out", type=Path, help="folder of the records; data/claims if left out")
+    p.add_argument("--picture", type=Path, help="write the scoreboard as a picture there, too (PNG; not with --only)")
     p.set_defaults(run=claims_command)
 
 
