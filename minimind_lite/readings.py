@@ -84,12 +84,19 @@ def _read_one(run: Run, segment: Segment, share: np.ndarray, step: int, base: np
     over = np.flatnonzero(excess[step:] < spikes.END_Z * sigma)
     end = step + (int(over[0]) if len(over) else len(excess) - step)
     seen = np.append(run.column("samples_seen"), run.records[-1].samples_seen + len(run.records[-1].rows))
-    steps, probe = run.probe("zh")
+    steps, probe = _with_the_end(run, "zh")
     last = int(np.flatnonzero(share > 0)[-1])
     earlier, later = probe[steps <= onset], probe[steps > last]
     return Reading(float(excess[step]), float(excess[whole].mean()) if len(whole) else float(excess[step]), float(excess[step] / sigma),
                    bool(flagged[share > 0].any()), int(seen[end] - seen[onset]) - (segment.stop - segment.start),
                    float(later[0] - earlier[-1]) if len(earlier) and len(later) else float("nan"))
+
+
+def _with_the_end(run: Run, probe: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and losses of a probe, that after the last step included where it was measured."""
+    steps, losses = run.probe(probe)
+    final = run.info.get("probes_after", {})
+    return (np.append(steps, len(run)), np.append(losses, final[probe])) if probe in final else (steps, losses)
 
 
 def largest(run: Run) -> float:
