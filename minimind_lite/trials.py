@@ -16,11 +16,12 @@ import hashlib
 import json
 import os
 import platform
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import cache
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 import numpy as np
@@ -231,7 +232,13 @@ def _work(job: Job) -> Outcome:
     return job.variant.procedure(_world, job.seed, job.variant.settings)
 
 
+def _end_with_the_parent() -> None:
+    parent_process().join()
+    os._exit(1)  # the parent was killed: nobody is left to record what this process still computes
+
+
 def _one_thread_each() -> None:
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     # Runs side by side are quicker than cores side by side in one run, and the bits are the same.
     os.environ["MINIMIND_LITE_WORKERS"] = "1"
     import torch
