@@ -22,7 +22,7 @@ FLOORS = {"config": 0, "records": 0, "workers": 0, "effects": 0,
           "layouts": 4, "trainer": 4, "experiments": 5, "trials": 5, "procedures": 6, "catalogue": 7,
           "readings": 7, "evidence": 8, "replay": 8, "claims": 9, "bench": 5, "bench_data": 5,
           "plots": 6, "lessons": 7, "lab": 7, "exercises": 10, "__main__": 10,
-          "figures_curves": 9, "law_checks": 8, "figures_laws": 9, "exercises_reading": 10}
+          "figures_curves": 9, "logged": 1, "law_checks": 8, "figures_laws": 9, "exercises_reading": 11}
 
 
 def imported(path: Path) -> set[str]:
