@@ -160,22 +160,33 @@ def claims_command(arguments: argparse.Namespace) -> int:
 
 
 def bench_command(arguments: argparse.Namespace) -> int:
-    """What each idea of the fast path gains, model by model."""
-    from . import bench  # nothing else needs it
+    """What each idea of the fast path gains, model by model; where time goes, how cost grows, what the start costs."""
+    from . import bench, bench_data, figures_speed, profiling  # nothing else needs them
 
-    rows, bar = [], tqdm(total=arguments.rounds * len(bench.LADDER) * len(arguments.models), unit="variant")
+    rounds = {name: arguments.rounds if name != "minimind2_small" else 1 for name in arguments.models}
+    rows, more = [], {}
+    bar = tqdm(total=sum(rounds.values()) * len(bench.LADDER), unit="variant")
 
     def progress(what: str) -> None:
         bar.set_description(what)
         bar.update()
     for name in arguments.models:
-        rows += bench.ladder(name, rounds=arguments.rounds, progress=progress)
+        rows += bench.ladder(name, rounds=rounds[name], steps=1 if name == "minimind2_small" else 2, progress=progress)
     bar.close()
     print(bench.report(rows))
-    print("tokens/s: real tokens, padding not counted. of peak: useful FLOP/s over the best matrix product measured just now. "
-          "gradient: largest difference from the plain one.")
+    print("tokens/s: real tokens, padding not counted. of peak: useful FLOP/s over the best matrix product of that precision measured just now.\n"
+          "memory: highest of a process that does one step. gradient: largest difference from the plain one.")
+    if arguments.profile:
+        more = {"breakdown": {name: profiling.breakdown(name) for name in arguments.models},
+                "scaling": profiling.scaling(), "startup": profiling.startup()}
+        print(profiling.report(more["breakdown"], more["scaling"], more["startup"]))
+    if arguments.data_mb:
+        more["streaming"] = vars(bench_data.measure_streaming(arguments.data_mb))
+        print("Streaming: " + ", ".join(f"{name} {value:,.1f}" for name, value in more["streaming"].items()))
     if arguments.json:
-        bench.save(rows, arguments.json)
+        bench.save(arguments.json, rows, **more)
+    if arguments.picture:
+        figures_speed.waterfall(rows).save(arguments.picture)
     return 0
 
 
@@ -215,13 +226,21 @@ def parser() -> argparse.ArgumentParser:
     p.set_defaults(run=train_command)
 
     _claims_parser(commands)
+    _bench_parser(commands)
+    return top
+
+
+def _bench_parser(commands: argparse._SubParsersAction) -> None:
     p = commands.add_parser("bench", help="tokens per second from the plain recipe to the fast path, step by step",
                             formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    p.add_argument("--models", nargs="+", choices=tuple(ModelConfig.PRESETS), default=["nano", "lite"], help="minimind2_small takes minutes")
+    p.add_argument("--models", nargs="+", choices=tuple(ModelConfig.PRESETS), default=list(ModelConfig.PRESETS),
+                   help="minimind2_small takes the longest, and is measured in one round")
     p.add_argument("--rounds", type=_positive, default=3, help="how often each variant is measured, in turn; the median counts")
+    p.add_argument("--profile", action="store_true", help="also where time goes, how cost grows with rows and size, what the start costs")
+    p.add_argument("--data-mb", type=_positive, help="also encode a file of so many megabytes, in a process of its own")
     p.add_argument("--json", type=Path, help="write the figures there too")
+    p.add_argument("--picture", type=Path, help="draw the speed-ups there, as PNG")
     p.set_defaults(run=bench_command)
-    return top
 
 
 def _claims_parser(commands: argparse._SubParsersAction) -> None:

@@ -4,6 +4,7 @@ Variants are cumulative, from the plain recipe (every conversation padded to `ma
 head on every position, as MiniMind's trainer does) to what `trainer` does. They are measured in
 one process, interleaved, each in turn, and compared by medians, since a shared machine is noisy.
 Every variant's gradient is compared with the plain one: a speed-up that changes the maths is none.
+Peak memory is that of a process that does one step and nothing else.
 
     B conversations of a batch   T tokens   C channels   V vocabulary
 """
@@ -13,6 +14,8 @@ from __future__ import annotations
 import json
 import platform
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -21,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from . import assets
+from . import assets, bench_data
 from .batching import collate
 from .chat import EncodedRows
 from .config import ModelConfig, TrainConfig
@@ -31,7 +34,8 @@ from .trainer import batch_gradient, make_optimizer
 from .workers import Workers, available_cores
 
 BATCH = 16
-MAX_DIFFERENCE = 1e-4  # of a gradient, relative to its largest entry, in fp32
+MAX_DIFFERENCE = {"fp32": 1e-4, "bf16": 0.05}  # of a gradient, relative to its largest entry
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -41,18 +45,20 @@ class Variant:
     name: str
     pad_to_max: bool = False        # pad to max_seq_len instead of to the longest of the batch
     head_everywhere: bool = False   # logits at every position instead of at supervised ones
-    token_budget: int | None = 512  # micro-batches by length under this many padded tokens; None: the batch as one
+    packed: bool = True             # conversations end to end in equal parts, without padding
     fused: bool = True              # AdamW as one operation over all parameters
     side_by_side: bool = True       # a micro-batch per core, instead of all cores in each operation
+    precision: str = "fp32"         # of the matrix products
 
 
 LADDER = (
-    Variant("plain: pad to 512, head everywhere", pad_to_max=True, head_everywhere=True, token_budget=None, fused=False, side_by_side=False),
-    Variant("pad to the longest of the batch", head_everywhere=True, token_budget=None, fused=False, side_by_side=False),
-    Variant("head on supervised positions", token_budget=None, fused=False, side_by_side=False),
-    Variant("micro-batches by length", fused=False, side_by_side=False),
+    Variant("plain: pad to 512, head everywhere", pad_to_max=True, head_everywhere=True, packed=False, fused=False, side_by_side=False),
+    Variant("pad to the longest of the batch", head_everywhere=True, packed=False, fused=False, side_by_side=False),
+    Variant("head on supervised positions", packed=False, fused=False, side_by_side=False),
+    Variant("no padding: packed end to end", fused=False, side_by_side=False),
     Variant("fused AdamW", side_by_side=False),
     Variant("a micro-batch per core"),
+    Variant("bf16 products (autocast)", precision="bf16"),
 )
 
 
@@ -65,7 +71,8 @@ class Row:
     seconds_per_step: float        # median
     tokens_per_second: float       # real tokens, padding not counted
     speed_up: float                # against the plain recipe
-    utilisation: float             # useful FLOP/s over the best matrix product measured here
+    utilisation: float             # useful FLOP/s over the best matrix product of the same precision measured here
+    peak_mb: float                 # resident memory of a process that did one step
     gradient_difference: float     # largest, relative to the largest entry of the plain gradient
 
 
@@ -116,10 +123,10 @@ def gradient(model: LanguageModel, data: EncodedRows, rows: np.ndarray, variant:
     """Leave the gradient of one batch in the parameters' `.grad`, computed as the variant says."""
     for parameter in model.parameters():
         parameter.grad = None
-    if variant.token_budget is None:
-        _plain_gradient(model, data, rows, variant)
+    if variant.packed:
+        batch_gradient(model, data, rows, TrainConfig(batch_size=len(rows), precision=variant.precision), workers)
     else:
-        batch_gradient(model, data, rows, TrainConfig(batch_size=len(rows), token_budget=variant.token_budget), workers)
+        _plain_gradient(model, data, rows, variant)
 
 
 def flat_gradient(model: LanguageModel) -> torch.Tensor:
@@ -132,14 +139,13 @@ def ladder(model_name: str, *, steps: int = 2, rounds: int = 3, progress: Callab
 
     Raises `ArithmeticError` where a variant's gradient differs from the plain one by more than MAX_DIFFERENCE.
     """
-    chat = assets.chat()
-    data = assets.sft_rows(chat)
+    data = assets.sft_rows(assets.chat())
     batches = np.random.default_rng(0).permutation(len(data))[:steps * BATCH].reshape(steps, BATCH)
-    peak, seconds = matmul_peak(), {v.name: [] for v in LADDER}
+    peak, seconds = {p: matmul_peak(dtype) for p, dtype in DTYPES.items()}, {v.name: [] for v in LADDER}
     model = _model(model_name)
     with Workers() as pool, Workers(0) as alone:
         difference = differences(model, data, batches[0], pool, alone)
-        if wrong := [f"{name} by {d:.0e}" for name, d in difference.items() if not d <= MAX_DIFFERENCE]:
+        if wrong := [f"{v.name} by {difference[v.name]:.0e}" for v in LADDER if not difference[v.name] <= MAX_DIFFERENCE[v.precision]]:
             raise ArithmeticError(f"not the plain gradient: {', '.join(wrong)}; a speed-up that changes the maths is none.")
         for _ in range(rounds):
             for variant in LADDER:
@@ -147,10 +153,24 @@ def ladder(model_name: str, *, steps: int = 2, rounds: int = 3, progress: Callab
                 seconds[variant.name].append(_time_steps(_model(model_name), data, batches, variant, pool if variant.side_by_side else alone))
     lengths, supervised = data.lengths()[batches], data.supervised()[batches]
     flops = useful_flops(model.config, lengths.ravel(), supervised.ravel()) / steps
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
-    plain = medians[LADDER[0].name]
-    return [Row(model_name, v.name, t, float(lengths.sum() / steps / t), plain / t, flops / t / peak, difference[v.name])
-            for v, t in zip(LADDER, medians.values())]
+    medians = [statistics.median(seconds[v.name]) for v in LADDER]
+    return [Row(model_name, v.name, t, float(lengths.sum() / steps / t), medians[0] / t, flops / t / peak[v.precision],
+                peak_memory(model_name, v), difference[v.name]) for v, t in zip(LADDER, medians)]
+
+
+def peak_memory(model_name: str, variant: Variant) -> float:
+    """Resident memory (10^6 bytes) at its highest of a process that loads the model and does one step of a variant."""
+    code = f"from minimind_lite import bench; bench.one_step({model_name!r}, {LADDER.index(variant)})"
+    return float(subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True).stdout)
+
+
+def one_step(model_name: str, number: int) -> None:
+    """What `peak_memory` runs in a process of its own; prints megabytes."""
+    data, variant = assets.sft_rows(assets.chat()), LADDER[number]
+    batches = np.random.default_rng(0).permutation(len(data))[:BATCH].reshape(1, BATCH)
+    with Workers(None if variant.side_by_side else 0) as workers:
+        _time_steps(_model(model_name), data, batches, variant, workers, warm_up=False)
+    print(bench_data.peak_mb())
 
 
 def _model(name: str) -> LanguageModel:
@@ -168,12 +188,14 @@ def differences(model: LanguageModel, data: EncodedRows, rows: np.ndarray, pool:
     return found
 
 
-def _time_steps(model: LanguageModel, data: EncodedRows, batches: np.ndarray, variant: Variant, workers: Workers) -> float:
+def _time_steps(model: LanguageModel, data: EncodedRows, batches: np.ndarray, variant: Variant, workers: Workers,
+                *, warm_up: bool = True) -> float:
     """Seconds per whole step: gradient, clipping, update."""
     config = TrainConfig()
     optimizer = (make_optimizer(model, config) if variant.fused else
                  torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, foreach=False, fused=False))
-    gradient(model, data, batches[0], variant, workers)  # warm up
+    if warm_up:
+        gradient(model, data, batches[0], variant, workers)
     start = time.perf_counter()
     for rows in batches:
         gradient(model, data, rows, variant, workers)
@@ -184,15 +206,39 @@ def _time_steps(model: LanguageModel, data: EncodedRows, batches: np.ndarray, va
 
 def report(rows: list[Row]) -> str:
     """The table, as text."""
-    lines = [f"{'model':16s}{'variant (each adds to the one above)':40s}{'ms/step':>9s}{'tokens/s':>10s}"
-             f"{'speed-up':>10s}{'of peak':>9s}{'gradient':>10s}"]
-    lines += [f"{r.model:16s}{r.variant:40s}{1000 * r.seconds_per_step:9.0f}{r.tokens_per_second:10,.0f}{r.speed_up:9.1f}x{r.utilisation:9.0%}"
-              f"{r.gradient_difference:10.0e}" for r in rows]
+    lines = [f"{'model':16s}{'variant (each adds to the one above)':36s}{'ms/step':>9s}{'tokens/s':>10s}"
+             f"{'speed-up':>10s}{'of peak':>9s}{'memory':>9s}{'gradient':>10s}"]
+    lines += [f"{r.model:16s}{r.variant:36s}{1000 * r.seconds_per_step:9.0f}{r.tokens_per_second:10,.0f}{r.speed_up:9.1f}x{r.utilisation:9.0%}"
+              f"{r.peak_mb:6.0f} MB{r.gradient_difference:10.0e}" for r in rows]
     return "\n".join(lines)
 
 
-def save(rows: list[Row], path: Path) -> None:
-    """Write the rows as JSON, with where they were measured."""
-    where = {"torch": torch.__version__.split("+")[0], "machine": platform.machine(), "cores": available_cores(),
-             "threads_in_operations": torch.get_num_threads()}
-    path.write_text(json.dumps({"environment": where, "rows": [asdict(r) for r in rows]}, indent=1) + "\n", encoding="utf-8")
+def _processor() -> str:
+    """Name of the processor, where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+def environment() -> dict[str, str | int | float]:
+    """Where figures were measured, with the matrix products that they are held against."""
+    return {"processor": _processor(), "machine": platform.machine(), "cores": available_cores(), "workers": Workers().n,
+            "threads_in_operations": torch.get_num_threads(), "torch": torch.__version__.split("+")[0], "python": platform.python_version(),
+            **{f"matmul_gflops_{p}": round(matmul_peak(dtype) / 1e9) for p, dtype in DTYPES.items()}}
+
+
+def save(path: Path, rows: list[Row], **more: object) -> None:
+    """Write the rows, and whatever else was measured, as JSON, with where it was measured."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"environment": environment(), "rows": [asdict(r) for r in rows], **more}, indent=1) + "\n", encoding="utf-8")
+
+
+def load(path: Path) -> tuple[dict[str, object], list[Row]]:
+    """What `save` wrote: everything, and the rows. Raises `ValueError` for a file that is none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return found, [Row(**r) for r in found["rows"]]
+    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} holds no benchmark ({error}); python -m minimind_lite bench --json FILE writes one.") from None

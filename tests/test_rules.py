@@ -20,7 +20,7 @@ FLOORS = {"config": 0, "records": 0, "workers": 0, "effects": 0,
           "chat": 2, "order": 2, "checkpoint": 2,
           "batching": 3, "assets": 3, "encoded": 3, "laws": 3, "tokens": 3,
           "layouts": 4, "trainer": 4, "experiments": 5, "trials": 5, "procedures": 6, "catalogue": 7,
-          "readings": 7, "evidence": 8, "replay": 8, "claims": 9, "bench": 5, "bench_data": 5,
+          "readings": 7, "evidence": 8, "replay": 8, "claims": 9, "bench_data": 4, "bench": 5, "profiling": 6, "figures_speed": 7,
           "plots": 6, "lessons": 7, "lab": 7, "exercises": 10, "__main__": 10,
           "figures_curves": 9, "logged": 1, "law_checks": 8, "figures_laws": 9, "exercises_reading": 11}
 
