@@ -8,17 +8,20 @@ import time
 import warnings
 from pathlib import Path
 
+import torch
 from tqdm.auto import tqdm
 
 from . import __version__, assets, experiments, order, plots, spikes
-from .chat import Chat
-from .config import OPTIMIZERS, SCHEDULES, ModelConfig, TrainConfig
+from .chat import Chat, EncodedRows
+from .config import OPTIMIZERS, PRECISIONS, SCHEDULES, ModelConfig, TrainConfig
 from .conversations import BadLineError
 from .encoded import EncodedFile, encode_file
 from .model import LanguageModel
 from .order import KINDS
 from .records import RunWriter
-from .trainer import choose_device, describe, train
+from .trainer import choose_device, describe, faster_precision, train
+
+BASES = ("nano", "lite")  # shipped base models, whose recorded curves a run may be laid over
 
 
 class _Bar:
@@ -101,11 +104,8 @@ def train_command(arguments: argparse.Namespace) -> int:
     rows = data.rows
     if not len(rows):
         raise ValueError(f"{path} has no rows to train on.")
-    if arguments.model in ("nano", "lite"):
-        model = assets.base_model(arguments.model, device=str(device))
-    else:
-        model = LanguageModel(ModelConfig.preset(arguments.model), seed=arguments.seed).to(device)
-        print(f"{arguments.model} starts from random weights: no base checkpoint of it is shipped.")
+    model = _model(arguments, device)
+    config = config.replace(precision=_precision(arguments, model, rows, config))
     probes = assets.probes(chat) if config.probe_every else None
     lengths, total = rows.lengths(), min(config.total_steps(len(rows)), config.max_steps or sys.maxsize)
     # With these, `encoded.line_numbers` finds the line of each row of the run, in the file that has this content.
@@ -128,6 +128,23 @@ def train_command(arguments: argparse.Namespace) -> int:
     for e in events:
         print(f"  steps {e.start}–{e.stop - 1}: +{e.peak_height:.2f} nats, z = {e.z:.1f}")
     return 0
+
+
+def _model(arguments: argparse.Namespace, device: torch.device) -> LanguageModel:
+    if arguments.model in BASES:
+        return assets.base_model(arguments.model, device=str(device))
+    print(f"{arguments.model} starts from random weights: no base checkpoint of it is shipped.")
+    return LanguageModel(ModelConfig.preset(arguments.model), seed=arguments.seed).to(device)
+
+
+def _precision(arguments: argparse.Namespace, model: LanguageModel, rows: EncodedRows, config: TrainConfig) -> str:
+    """What was asked for; if nothing was, fp32 for the models of the recorded curves, and what is measured to be faster for others."""
+    wanted = arguments.precision or ("fp32" if arguments.model in BASES else "auto")
+    if wanted != "auto":
+        return wanted
+    choice, sentence = faster_precision(model, rows, config)
+    print(sentence)
+    return choice
 
 
 def claims_command(arguments: argparse.Namespace) -> int:
@@ -210,6 +227,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--out", type=Path, required=True, help="run folder to write (config.json, steps/, samples/)")
     p.add_argument("--model", choices=tuple(ModelConfig.PRESETS), default="nano", help="size")
     p.add_argument("--device", default="cpu", help="cpu, cuda, mps or auto (CUDA if there is one, else CPU)")
+    p.add_argument("--precision", choices=(*PRECISIONS, "auto"),
+                   help="of the matrix products; auto measures which is faster; left out: fp32 for nano and lite, auto for others")
     p.add_argument("--order", default=d.order, help="one of " + ", ".join(KINDS))
     p.add_argument("--batch-size", type=_positive, default=d.batch_size, help="conversations per optimiser step")
     p.add_argument("--micro-batch-size", type=_positive, help="conversations per forward pass; cut by length if left out")

@@ -37,7 +37,7 @@ def run_train(jsonl, tmp_path):
 
 
 @pytest.mark.parametrize("words, said", [
-    ("", ("reproduce", "train", "bench")),
+    ("", ("reproduce", "train", "claims", "bench")),
     ("reproduce", ("--seeds", "--recorded", "default: nano")),
     ("train", ("--data", "--order", "file, shuffle_once, shuffle, buffer:K, block:K", "default: 0.0005"))])
 def test_help_says_what_there_is(capsys, words, said):
@@ -50,7 +50,7 @@ def test_help_says_what_there_is(capsys, words, said):
 
 def test_every_option_says_what_it_does():
     commands = next(action.choices for action in cli.parser()._actions if isinstance(action.choices, dict))
-    assert set(commands) == {"reproduce", "train", "bench"}
+    assert set(commands) == {"reproduce", "train", "claims", "bench"}
     assert [(name, action.dest) for name, command in commands.items() for action in command._actions if not action.help] == []
 
 
@@ -220,3 +220,12 @@ def test_reproduce_trains_what_it_is_asked_for(tmp_path, monkeypatch, capsys):
     assert cli.main(["reproduce", "--model", "lite", "--seeds", "3", "--out", str(tmp_path / "picture.png")]) == 0
     assert (asked["model"], asked["seeds"]) == ("lite", 3)
     assert "Shuffled, 1 seed: 0 events" in capsys.readouterr().out
+
+
+def test_precision_is_measured_only_where_it_is_asked_for(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "faster_precision", lambda *_: ("bf16", "precision: bf16, since it was measured."))
+    words = ["train", "--max-steps", "1", "--probe-every", "0", "--out"]
+    assert cli.main([*words, str(tmp_path / "a")]) == 0 and "since it was measured" not in capsys.readouterr().out
+    assert cli.main([*words, str(tmp_path / "b"), "--precision", "auto"]) == 0 and "since it was measured" in capsys.readouterr().out
+    chosen = [json.loads((tmp_path / run / "config.json").read_text())["train_config"]["precision"] for run in "ab"]
+    assert chosen == ["fp32", "bf16"]
