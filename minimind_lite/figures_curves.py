@@ -88,8 +88,9 @@ def _interval(ax: Axes, found: Interval, middle: float) -> None:
     """Mean and interval in figures, and under them as a bar with a dot, its scale such that all of it and zero are in."""
     left, width = COLUMNS["95 % interval"]
     known = math.isfinite(found.low) and math.isfinite(found.high)
-    digits = 0 if max(abs(x) for x in (found.mean, found.low, found.high) if math.isfinite(x)) >= 100 else 2
-    figures = f"{found.mean:+.{digits}f}\n" + (f"[{found.low:.{digits}f}, {found.high:.{digits}f}]" if known else "(one seed)")
+    largest = max(abs(x) for x in (found.mean, found.low, found.high) if math.isfinite(x))
+    digits = 0 if largest >= 100 else 1 if largest >= 10 else 2  # so that the figures fit their column
+    figures = f"{found.mean:+z.{digits}f}\n" + (f"[{found.low:z.{digits}f}, {found.high:z.{digits}f}]" if known else "(one seed)")
     ax.text(left + width / 2, middle - 10, figures, fontsize=TEXT, va="center", ha="center", linespacing=1.05)
     low, high = (found.low, found.high) if known else (found.mean, found.mean)
     start, stop = min(0.0, low), max(0.0, high)
@@ -211,15 +212,18 @@ def memory_bars(bars: Mapping[str, Mapping[str, float]], *, title: str = "", siz
 # One run, as it may be logged
 
 
-def panels(curves: Mapping[str, Curve], *, run: Run | None = None, segments: Sequence[Segment] = (), detect: bool = False, title: str = "",
-           height: float = 1.35) -> Plot:
+def panels(curves: Mapping[str, Curve], *, run: Run | None = None, segments: Sequence[Segment] = (), detect: bool = False,
+           under: Mapping[str, Curve] | None = None, title: str = "", height: float = 1.35) -> Plot:
     """One small panel per curve over the same conversations, with the run's domain strip under them.
 
-    With `detect`, the detector's events are marked in every curve that is long enough for it.
+    With `detect`, the detector's events are marked in every curve that is long enough for it. `under`
+    are earlier curves, by panel, as a broad grey line.
     """
     with _RENDER, matplotlib.rc_context(_style()):
         figure, axes = _axes((10, height * len(curves) + 1.2), len(curves) + (run is not None), [10] * len(curves) + [2] * (run is not None))
         for ax, (name, curve), (colour, _) in zip(axes, curves.items(), (LINES[0], *LINES[1:], LINES[1])):
+            if under and name in under:
+                ax.plot(under[name].samples, under[name].values, color="#BBBBBB", lw=5)
             ax.plot(curve.samples, curve.values, color=colour, lw=1.3, marker="." if len(curve.values) < 60 else None)
             for event in _events(curve) if detect else []:
                 ax.plot(curve.samples[event.peak], curve.values[event.peak], "v", color="#D55E00", ms=8)

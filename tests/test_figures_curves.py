@@ -138,6 +138,12 @@ def test_panels_count_events_where_the_curve_is_long_enough():
     assert len(DRAWN["panels"]().figure.axes) == 3  # two curves and the strip
 
 
+def test_an_earlier_curve_lies_under_its_panel():
+    drawn = figures_curves.panels({"live": logged.full(RUN), "other": logged.full(RUN)}, under={"live": logged.full(toy_run(2.0))})
+    first, second = drawn.figure.axes
+    assert [line.get_ydata().max().round(1) for line in first.lines] == [4.0, 3.0] and len(second.lines) == 1
+
+
 def test_intervals_say_how_many_seeds():
     assert DRAWN["intervals"]().summary == "T. a: 1.00 [0.50, 1.50] at 0.5, 2.00 [1.50, 2.50] at 1 (nats; 5 seeds, 95 % intervals)."
 
