@@ -25,7 +25,6 @@ BATCHES = (2, 4, 8, 16, 32, 64, 128, 256)
 DRAWS = 256      # re-binned orders behind a measured height, more for small batches, so that 4096 rows at least are in
 SHUFFLES = 100   # behind a simulated share or dispersion
 TINY = 32        # rows; shorter segments are a question of their own
-NEAR_PEAK = 0.8  # of the expected peak: batches that count for a measured peak share
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,26 +148,46 @@ def peak_shares(runs: Mapping[int, Sequence[Run]], name: str) -> Check:
     """Largest expected share of a segment in the batches of shuffle buffers: `runs` by K, one per seed.
 
     Law: the exact recursion at each seed's place, `laws.buffer_profile`, averaged over whole batches.
-    Measured: in the batches where the law expects at least NEAR_PEAK of its peak, chosen by the law
-    and never by the data, the rows that were there over those expected, times the peak. (The
-    largest single batch would be biased upwards by its own luck.)
+    Measured: the share over batches of half the segment's length, at the place, counted from where the
+    segment starts, where the *other* seeds have their largest, so that no seed's own luck is in (the largest
+    single batch would be biased upwards); times the law's ratio of peaks, single batch over half a
+    segment. A seed that is alone is read where the law has its peak.
     """
     sizes, first = sorted(runs), next(iter(runs.values()))
     segments, size = [large(run)[name] for run in first], len(first[0].records[0].rows)
     n = sum(len(r.rows) for r in first[0].records)
+    box = np.ones(max(1, (segments[0].stop - segments[0].start) // (2 * size)))
+    smooth = lambda shares: np.convolve(shares[:n // size], box / len(box), "valid")
     dense = np.unique(np.round(2 ** np.linspace(np.log2(sizes[0] / 2), np.log2(n), 15)).astype(int))
     profile = lambda k, s: laws.batch_shares(laws.buffer_profile(n, int(k), start=s.start, stop=s.stop), size)
     law = np.mean([[profile(k, s).max() for k in dense] for s in segments], axis=0)
     law_at, measured, simulated = [], [], []
     for k in sizes:
         expected = [profile(k, s) for s in segments]
-        near = [e >= NEAR_PEAK * e.max() for e in expected]
-        shares = [readings.shares(run, s)[:len(e)] for run, s, e in zip(runs[k], segments, expected)]
+        found = _unlucky_peaks([smooth(readings.shares(run, s)) for run, s in zip(runs[k], segments)], [smooth(e) for e in expected],
+                               [s.start // size for s in segments])
         law_at.append([e.max() for e in expected])
-        measured.append([e.max() * share[m].sum() / e[m].sum() for e, m, share in zip(expected, near, shares)])
+        measured.append([f * e.max() / smooth(e).max() for f, e in zip(found, expected)])
         rows = np.stack([order.buffer(n, 0, epoch, size=k) for epoch in range(SHUFFLES)])
         simulated.append(np.mean([laws.batch_shares(((rows >= s.start) & (rows < s.stop)).mean(axis=0), size).max() for s in segments]))
     return Check("share", dense, law, np.array(sizes), np.array(simulated), np.array(sizes), np.transpose(law_at), np.transpose(measured))
+
+
+def _unlucky_peaks(shares: Sequence[np.ndarray], expected: Sequence[np.ndarray], starts: Sequence[int]) -> list[float]:
+    """Each curve (places,) at the place, relative to its start, where the mean of the others is largest; for one curve, of what is expected."""
+    if len(shares) == 1:
+        return [float(shares[0][int(np.argmax(expected[0]))])]
+    before = max(starts)
+    aligned = np.full((len(shares), before + max(len(s) - start for s, start in zip(shares, starts))), np.nan)
+    for row, own, start in zip(aligned, shares, starts):
+        row[before - start:before - start + len(own)] = own
+    known = ~np.isnan(aligned)
+    sums, counts = np.where(known, aligned, 0.0), known.sum(axis=0)
+    found = []
+    for own, own_known in zip(sums, known):
+        others = np.where(own_known, (sums.sum(axis=0) - own) / np.maximum(counts - own_known, 1), -1.0)
+        found.append(float(own[int(np.argmax(others))]))
+    return found
 
 
 def dispersion(runs: Mapping[str, Sequence[Run]]) -> Check:
@@ -243,3 +262,26 @@ def resume(trials: Sequence[Trial], *, kind: str) -> Check:
     return Check("share of the rows", dense, laws.resume_rows(1, dense), some,
                  np.array([laws.simulate_resume(n, f, kind=kind, draws=20)[0] / n for f in some]), np.array([seen / n]),
                  np.full((len(trials), 1), laws.resume_rows(1, seen / n)), np.array([[t.values["read_twice"] / n] for t in trials]))
+
+
+def share_times_hardness(run: Run, frozen: Run, *, window: int = 30) -> tuple[float, float]:
+    """Of the fullest batch of each large segment: (expected, found) height in nats, mean over the segments, of an order's run.
+
+    Expected: share of tokens times what the frozen model finds the segment harder by, summed over all
+    segments that have rows in the batch. Found: the batch's loss above the token mean of the base rows
+    of the `window` steps on either side, so that an order without a pure base batch can be read, too.
+    """
+    rows, segments = file_rows(frozen), readings.segments(run)
+    mean = lambda keep: laws.token_mean((rows.losses * rows.tokens)[keep], rows.tokens[keep])
+    hardness = np.zeros(len(rows.odd))
+    for s in segments:
+        hardness[s.start:s.stop] = mean(np.arange(s.start, s.stop)) - mean(~rows.odd)
+    expected, found = [], []
+    for s in large(run).values():
+        step = int(np.argmax(readings.shares(run, s)))
+        record, around = run.records[step], run.records[max(0, step - window):step + window + 1]
+        sums, counts = (np.concatenate([f(r)[~rows.odd[r.rows]] for r in around]) for f in (lambda r: r.sample_losses * r.sample_tokens,
+                                                                                            lambda r: r.sample_tokens))
+        expected.append(float((hardness[record.rows] * record.sample_tokens).sum() / record.sample_tokens.sum()))
+        found.append(record.loss - laws.token_mean(sums, counts))
+    return float(np.mean(expected)), float(np.mean(found))
