@@ -1,0 +1,96 @@
+"""Checks of the exercises of lesson 04: is the model hurt?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import matplotlib
+import numpy as np
+
+from . import evidence as ev
+from . import readings
+from .evidence import Evidence
+from .exercises import NOT_YET
+from .lessons import verdict
+from .plots import _RENDER, Plot, _axes, _style
+from .records import Run
+
+CAUSES = ("hard rows", "instability", "both", "neither")
+NUMBERS = ("training loss", "held-out loss", "length of the spike")
+TOLERANCE = 0.03  # nats: a median over a slightly other window
+
+
+def check_deciding_number(choice: str | None, records: Evidence) -> bool:
+    """Which of `NUMBERS` separates a pulse on ordinary rows from odd rows without one, in units of its own noise."""
+    if choice is None:
+        return verdict([NOT_YET], "")
+    if choice not in NUMBERS:
+        return verdict([f"expected one of {', '.join(map(repr, NUMBERS))}, got {choice!r}."], "")
+    hard, sick = ("E2", "odd rows, no pulse"), ("E2", "base rows, pulse")
+    probe = {w: records.each(ev.probe_rise, w) for w in (hard, sick)}
+    loss = {w: records.each(ev.event_height, w) for w in (hard, sick)}
+    problems = {"training loss": f"training loss jumps for both: {loss[hard]} and {loss[sick]} nats. How would you know which one you have?",
+                "length of the spike": "a segment may be as long as the relaxation of an instability; you would have to know its length first."}
+    return verdict([problems[choice]] if choice in problems else [],
+                   f"Right: held-out Chinese rises by {probe[sick]} nats under the pulse, and by {probe[hard]} across the odd rows.")
+
+
+def check_frozen_height(height: float | None, frozen: Run) -> bool:
+    """Height of the first segment in the frozen run, nats."""
+    if height is None:
+        return verdict([NOT_YET], "")
+    if not isinstance(height, (int, float, np.floating)) or isinstance(height, bool):
+        return verdict([f"expected a number of nats, got {height!r}."], "")
+    first, found = readings.segments(frozen)[0], readings.read(frozen)
+    right = found[readings.segment_name(first)].height
+    step = -(-first.start // len(frozen.records[0].rows))
+    slips = {round(float(frozen.loss[step]), 2): "That is the loss itself; subtract the median of the batches before it.",
+             round(float(frozen.loss[step - 1]), 2): "That batch still holds ordinary rows: the first batch wholly inside starts at or after segments[0].start."}
+    problem = slips.get(round(float(height), 2), f"{height:.2f} is not it: the first whole batch is step {step}, its loss {frozen.loss[step]:.2f} nats.")
+    return verdict([] if abs(height - right) <= TOLERANCE else [problem], f"{height:.2f} nats, and nothing was trained.")
+
+
+def mystery_cells(seed: int) -> dict[str, str]:
+    """The solution: letter -> cause, in an order that the seed draws."""
+    return dict(zip("ABCD", np.random.default_rng(seed).permutation(CAUSES).tolist()))
+
+
+def _cell(records: Evidence, cause: str, seed: int) -> Run:
+    rows, pulse = "odd" if cause in ("hard rows", "both") else "base", "pulse" if cause in ("instability", "both") else "no pulse"
+    return records.trial("E2", f"{rows} rows, {pulse}", seed).run
+
+
+def mystery(records: Evidence, seed: int) -> Plot:
+    """Four unnamed cells of the control: training loss above, held-out Chinese below, each on common scales."""
+    runs = {letter: _cell(records, cause, seed) for letter, cause in mystery_cells(seed).items()}
+    with _RENDER, matplotlib.rc_context(_style()):
+        figure, _ = _axes((11, 4.6))
+        figure.clear()
+        axes = figure.subplots(2, len(runs), sharex=True, sharey="row")
+        for (above, below), (letter, run) in zip(axes.T, runs.items()):
+            above.plot(run.column("step"), run.loss, color="#111111", lw=1.4)
+            steps, losses = run.probe("zh")
+            below.plot(steps, losses, color="#D55E00", ls="--", marker="o", ms=4)
+            above.set_title(letter)
+        axes[0, 0].set_ylabel("training loss")
+        axes[1, 0].set_ylabel("held-out Chinese")
+        figure.supxlabel("optimiser steps", fontsize=12)
+    said = "; ".join(f"{letter}: training loss up to {run.loss.max():.1f}, held-out up to {run.probe('zh')[1].max():.1f}" for letter, run in runs.items())
+    return Plot(figure, f"Four mystery runs, in nats. {said}.")
+
+
+def check_causes(causes: Mapping[str, str] | None, records: Evidence, seed: int) -> bool:
+    """The cause of each mystery run."""
+    if causes is None:
+        return verdict([NOT_YET], "")
+    right = mystery_cells(seed)
+    if not isinstance(causes, Mapping) or set(causes) != set(right):
+        return verdict([f"expected a cause for each of {', '.join(right)}, got {causes!r}."], "")
+    problems = [f"{letter}: {cause!r} is no cause; choose one of {', '.join(map(repr, CAUSES))}." for letter, cause in causes.items() if cause not in CAUSES]
+    for letter, cause in causes.items():
+        if cause in CAUSES and cause != right[letter]:
+            run = _cell(records, right[letter], seed)
+            rise = run.probe("zh")[1].max() - run.probe("zh")[1][0]
+            problems.append(f"{letter} is not {cause!r}: its held-out loss rises by {rise:.2f} nats, its training loss goes up to {run.loss.max():.1f}. "
+                            "Does the jump come at once, or after a few steps?")
+    return verdict(problems, "Right, all four.")
