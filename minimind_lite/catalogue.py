@@ -91,7 +91,8 @@ E8 = Experiment(
 E9 = Experiment(
     "E9", "Does rolling back help?", ("R8",),
     "Not against hard rows: a replay brings the spike back, skipping loses rows. Against an instability it does.",
-    tuple(Variant(f"{trouble}, {policy}", rollback, ROLLBACK | {"trouble": trouble, "policy": policy}, cost=1.3, quick=policy in ("nothing", "replay"))
+    tuple(Variant(f"{trouble}, {policy}", rollback, ROLLBACK | {"trouble": trouble, "policy": policy}, cost=1.3,
+                  quick=policy in ("nothing", "replay"))
           for trouble, policies in (("hard rows", ("replay", "skip", "reshuffle")), ("pulse", ("nothing", "replay", "skip")))
           for policy in policies))
 E10 = Experiment(
@@ -99,7 +100,8 @@ E10 = Experiment(
     "Without the order, spikes come out of a resume; a curve that repeats by position is made by its data.",
     (*(Variant(f"resume: {kept}", resume, {"kept": kept}, cost=1.1, quick=kept == "all but the order")
        for kept in ("all", "weights", "all but the order", "another order")),
-     *(_pass(f"2 epochs, {order}", {"order": order, "epochs": 2}, probe=True, cost=2.3, quick=False) for order in ("file", "shuffle_once", "shuffle"))))
+     *(_pass(f"2 epochs, {order}", {"order": order, "epochs": 2}, probe=True, cost=2.3, quick=False)
+       for order in ("file", "shuffle_once", "shuffle"))))
 E11 = Experiment(
     "E11", "Foreign, or merely unseen?", ("C4",),
     "The height falls with what the base has seen of the domain, though the domain's distance from Chinese stays the same.",

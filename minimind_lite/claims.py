@@ -16,6 +16,7 @@ from . import evidence as ev
 from .effects import Interval
 from .evidence import Evidence
 from .spikes import MIN_HEIGHT
+from .trials import Trial
 
 SPIKE = MIN_HEIGHT   # nats: what the detector takes for a spike
 SAME = 0.3           # nats: two heights are the same if their difference is shown to be smaller
@@ -33,7 +34,8 @@ def c1(e: Evidence) -> Found:
     """Concatenated, unlike segments make the loss jump."""
     found = {"tallest step, file order − shuffled (nats)": e.each(lambda a, b: ev.largest(a) - ev.largest(b), FILE, SHUFFLED),
              "segments flagged in file order (of 5)": e.each(ev.flagged, FILE),
-             "loss explained by domain − by answer length": e.each(lambda t: t.values["explained"]["domain"] - t.values["explained"]["answer length"], KEYS)}
+             "loss explained by domain − by answer length":
+                 e.each(lambda t: t.values["explained"]["domain"] - t.values["explained"]["answer length"], KEYS)}
     jump, flagged, domain = found.values()
     return _decide(holds=jump.above(SPIKE) and flagged.above(3) and domain.above(0), wrong=jump.below(SPIKE)), found
 
@@ -98,7 +100,8 @@ def c6(e: Evidence) -> Found:
 def c7(e: Evidence) -> Found:
     """Data quality matters as much as architecture: needs another architecture, and only sizes differ here."""
     found = {"order: tallest step, file − shuffled (nats)": e.each(lambda a, b: ev.largest(a) - ev.largest(b), FILE, SHUFFLED),
-             "exposure: height, 20 seen − none (nats)": e.each(lambda a, b: ev.height(a) - ev.height(b), ("E11", "exposure 20"), ("E11", "exposure 0")),
+             "exposure: height, 20 seen − none (nats)":
+                 e.each(lambda a, b: ev.height(a) - ev.height(b), ("E11", "exposure 20"), ("E11", "exposure 0")),
              "size: height, lite − pico (nats)": e.each(lambda a, b: ev.height(a) - ev.height(b), ("E12", "lite"), ("E12", "pico"))}
     size = ("dim", "n_layers", "n_heads", "n_kv_heads", "multiple_of")
     models = [e.trial(*w, e.common(w)[0]).run.info["model_config"] for w in (("E12", "pico"), ("E12", "lite"), FILE)]
@@ -113,7 +116,8 @@ def r1(e: Evidence) -> Found:
              "events, buffer of 1024": e.each(ev.events, ("E5", "buffer:1024")),
              "held-out loss, shuffled − file order (nats)": e.each(lambda a, b: ev.after(a) - ev.after(b), SHUFFLED, FILE)}
     lower, left, _, _, cost = found.values()
-    return _decide(holds=lower.below(-SPIKE) and left.below(0.5) and cost.below(HARM), part=lower.below(-SPIKE) and cost.above(HARM), wrong=lower.above(-SPIKE)), found
+    return _decide(holds=lower.below(-SPIKE) and left.below(0.5) and cost.below(HARM), part=lower.below(-SPIKE) and cost.above(HARM),
+                   wrong=lower.above(-SPIKE)), found
 
 
 def r2(e: Evidence) -> Found:
@@ -132,7 +136,8 @@ def r2(e: Evidence) -> Found:
 def r3(e: Evidence) -> Found:
     """A smaller batch smooths the curve."""
     found = {"noise at batch 4 − at 64, frozen (nats)": e.each(lambda t: ev.seen(t, 4)[1] - ev.seen(t, 64)[1], FROZEN),
-             "noise at batch 4 − at 64, trained (nats)": e.each(lambda a, b: ev.roughness(a) - ev.roughness(b), ("E4", "B=4 fixed"), ("E4", "B=64 fixed"))}
+             "noise at batch 4 − at 64, trained (nats)":
+                 e.each(lambda a, b: ev.roughness(a) - ev.roughness(b), ("E4", "B=4 fixed"), ("E4", "B=64 fixed"))}
     frozen, trained = found.values()
     return _decide(holds=trained.below(0), wrong=frozen.above(0) and trained.above(0)), found
 
@@ -181,7 +186,7 @@ def r7(e: Evidence) -> Found:
                    part=all(left) and not rates.within(-HARM, HARM)), found
 
 
-def _replayed(trial) -> float:
+def replayed(trial: Trial) -> float:
     """Mean absolute difference of the losses of steps that were taken twice with the same rows, nats."""
     first, changes = {}, []
     for r in trial.run.records:
@@ -196,14 +201,15 @@ def r8(e: Evidence) -> Found:
     hard, pulse = [{p: ("E9", f"{t}, {p}") for p in ("nothing", "replay", "skip")} for t in ("hard rows", "pulse")]
     hard["nothing"] = FILE
     gain = lambda a, b: ev.after(a) - ev.after(b)
-    found = {"hard rows: loss of replayed steps, changed by (nats)": e.each(_replayed, hard["replay"]),
+    found = {"hard rows: loss of replayed steps, changed by (nats)": e.each(replayed, hard["replay"]),
              "hard rows: held-out loss, replay − nothing (nats)": e.each(gain, hard["replay"], hard["nothing"]),
              "hard rows: held-out loss, skip − nothing (nats)": e.each(gain, hard["skip"], hard["nothing"]),
              "pulse: held-out loss, back and on without it − nothing (nats)": e.each(gain, pulse["skip"], pulse["nothing"]),
              "resume without the order: tallest step − uninterrupted (nats)":
                  e.each(lambda a, b: ev.largest(a) - ev.largest(b), ("E10", "resume: all but the order"), SHUFFLED)}
     _, replay, skip, cure, _ = found.values()
-    return _decide(holds=cure.below(-HARM) and min(replay.high, skip.high) < -HARM, part=cure.below(-HARM) and replay.above(-HARM) and skip.above(-HARM),
+    return _decide(holds=cure.below(-HARM) and min(replay.high, skip.high) < -HARM,
+                   part=cure.below(-HARM) and replay.above(-HARM) and skip.above(-HARM),
                    wrong=cure.above(0)), found
 
 

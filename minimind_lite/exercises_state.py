@@ -1,14 +1,15 @@
-"""Checks of the exercises of lesson 04: is the model hurt?"""
+"""Checks of the exercises of lessons 04 (is the model hurt?) and 09 (is it Adam?)."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import matplotlib
 import numpy as np
 
 from . import evidence as ev
-from . import readings
+from . import optimisers, readings
 from .evidence import Evidence
 from .exercises import NOT_YET
 from .lessons import verdict
@@ -45,8 +46,9 @@ def check_frozen_height(height: float | None, frozen: Run) -> bool:
     right = found[readings.segment_name(first)].height
     step = -(-first.start // len(frozen.records[0].rows))
     slips = {round(float(frozen.loss[step]), 2): "That is the loss itself; subtract the median of the batches before it.",
-             round(float(frozen.loss[step - 1]), 2): "That batch still holds ordinary rows: the first batch wholly inside starts at or after segments[0].start."}
-    problem = slips.get(round(float(height), 2), f"{height:.2f} is not it: the first whole batch is step {step}, its loss {frozen.loss[step]:.2f} nats.")
+             round(float(frozen.loss[step - 1]), 2): "That batch still holds ordinary rows; the next one is wholly inside."}
+    problem = slips.get(round(float(height), 2),
+                        f"{height:.2f} is not it: the first whole batch is step {step}, its loss {frozen.loss[step]:.2f} nats.")
     return verdict([] if abs(height - right) <= TOLERANCE else [problem], f"{height:.2f} nats, and nothing was trained.")
 
 
@@ -75,7 +77,8 @@ def mystery(records: Evidence, seed: int) -> Plot:
         axes[0, 0].set_ylabel("training loss")
         axes[1, 0].set_ylabel("held-out Chinese")
         figure.supxlabel("optimiser steps", fontsize=12)
-    said = "; ".join(f"{letter}: training loss up to {run.loss.max():.1f}, held-out up to {run.probe('zh')[1].max():.1f}" for letter, run in runs.items())
+    said = "; ".join(f"{letter}: training loss up to {run.loss.max():.1f}, held-out up to {run.probe('zh')[1].max():.1f}"
+                     for letter, run in runs.items())
     return Plot(figure, f"Four mystery runs, in nats. {said}.")
 
 
@@ -86,11 +89,55 @@ def check_causes(causes: Mapping[str, str] | None, records: Evidence, seed: int)
     right = mystery_cells(seed)
     if not isinstance(causes, Mapping) or set(causes) != set(right):
         return verdict([f"expected a cause for each of {', '.join(right)}, got {causes!r}."], "")
-    problems = [f"{letter}: {cause!r} is no cause; choose one of {', '.join(map(repr, CAUSES))}." for letter, cause in causes.items() if cause not in CAUSES]
+    problems = [f"{letter}: {cause!r} is no cause; choose one of {', '.join(map(repr, CAUSES))}."
+                for letter, cause in causes.items() if cause not in CAUSES]
     for letter, cause in causes.items():
         if cause in CAUSES and cause != right[letter]:
             run = _cell(records, right[letter], seed)
             rise = run.probe("zh")[1].max() - run.probe("zh")[1][0]
-            problems.append(f"{letter} is not {cause!r}: its held-out loss rises by {rise:.2f} nats, its training loss goes up to {run.loss.max():.1f}. "
+            problems.append(f"{letter} is not {cause!r}: its held-out loss rises by {rise:.2f} nats, "
+                            f"its training loss goes up to {run.loss.max():.1f}. "
                             "Does the jump come at once, or after a few steps?")
     return verdict(problems, "Right, all four.")
+
+
+# Lesson 09
+
+PLAN = {"A": ("roll back", "held-out loss rose as well, so the model is hurt, and the gradient norm came first: an instability."),
+        "B": ("go on", "held-out loss is flat and the spike comes back by position: the rows are hard, and nothing is hurt."),
+        "C": ("shuffle", "it was shuffled until the resume: the resume lost the order. Resume again, with the order.")}
+BETAS = (0.999, 0.95)
+
+
+def check_adam_step(step: float | None) -> bool:
+    """Adam's step at the toy's odd gradient."""
+    right, plain = (float(optimisers.toy_steps(rule)[optimisers.ODD_STEP]) for rule in ((0.9, 0.999), "sgd"))
+    if step is None:
+        return verdict([NOT_YET], "")
+    if not isinstance(step, (int, float, np.floating)) or isinstance(step, bool):
+        return verdict([f"expected a number, got {step!r}."], "")
+    problem = f"{step:.3f} is not it; the mean of the gradients is about 1.9 and the mean square about 5.7 there (both corrected for their start)."
+    if abs(step - plain) < 0.01:
+        problem = f"{step:.3f} is plain gradient descent; Adam divides by the root of the mean square."
+    return verdict([] if abs(step - right) < 0.002 else [problem], f"Right: {right:.3f}, less than the usual {optimisers.LEARNING_RATE:g}.")
+
+
+def check_plan(plan: Mapping[str, str] | None) -> bool:
+    """What to do about three curves."""
+    if plan is None:
+        return verdict([NOT_YET], "")
+    if not isinstance(plan, Mapping) or set(plan) != set(PLAN):
+        return verdict([f"expected a plan for each of {', '.join(PLAN)}, got {plan!r}."], "")
+    return verdict([f"{night}: not {plan[night]!r}: {why}" for night, (right, why) in PLAN.items() if plan[night] != right], "Right, all three.")
+
+
+def check_half_lives(half_lives: tuple[float, float] | None) -> bool:
+    """Half-lives of Adam's mean square, in steps, for BETAS."""
+    if half_lives is None:
+        return verdict([NOT_YET], "")
+    if not isinstance(half_lives, (tuple, list)) or len(half_lives) != len(BETAS):
+        return verdict([f"expected two numbers of steps, got {half_lives!r}."], "")
+    right = [math.log(0.5) / math.log(beta) for beta in BETAS]
+    return verdict([f"for β₂ = {beta}: {given} is not it; {beta} to the power {given} is {beta ** given:.2f}, not one half."
+                    for beta, given, wanted in zip(BETAS, half_lives, right) if abs(given - wanted) > 0.03 * wanted],
+                   f"Right: about {right[0]:.0f} and {right[1]:.1f} steps.")

@@ -358,7 +358,8 @@ def sort_keys(world: World, seed: int, settings: Mapping[str, object]) -> Outcom
     texts = ["".join(content for role, content in c.messages if role == "assistant") for c in layout.conversations]
     share = lambda test: np.array([np.mean([test(c) for c in text]) for text in texts])
     domains = np.where(layout.odd(), layout.domains, "zh")
-    keys = {"domain": np.unique(domains, return_inverse=True)[1], "language (share of Chinese characters)": share(lambda c: "\u4e00" <= c <= "\u9fff"),
+    keys = {"domain": np.unique(domains, return_inverse=True)[1],
+            "language (share of Chinese characters)": share(lambda c: "\u4e00" <= c <= "\u9fff"),
             "code share (brackets, operators)": share(lambda c: c in "{}[]()=<>_;#+*/\\"), "answer length": counts,
             "rounds": np.array([len(c.messages) for c in layout.conversations])}
     tokens = lambda rows: count_tokens(data, world.chat.vocab_size, rows)

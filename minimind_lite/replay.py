@@ -32,7 +32,8 @@ def again(trial: Trial, *, world: World | None = None, max_steps: int | None = N
     world = world or World()
     config = config_of(settings, trial.seed).replace(probe_every=0, max_steps=max_steps)
     layout = world.layout(trial.seed)
-    run = run_once(config, model=settings.get("model", "nano"), data=world.data(layout), name=f"{trial.experiment} {trial.variant}", progress=progress)
+    run = run_once(config, model=settings.get("model", "nano"), data=world.data(layout),
+                   name=f"{trial.experiment} {trial.variant}", progress=progress)
     return Run(run.info | {"segments": [vars(s) for s in layout.segments]}, run.records)
 
 
@@ -54,7 +55,8 @@ class Agreement:
         if self.same_bits:
             return "The same to the last bit as the recording."
         where = "in the same environment" if self.same_environment else "in another environment than the recording's"
-        return f"Largest difference of a loss {self.largest:.2g} nats, of a height {max(map(abs, self.heights.values()), default=0):.2g} nats, {where}."
+        height = max(map(abs, self.heights.values()), default=0)
+        return f"Largest difference of a loss {self.largest:.2g} nats, of a height {height:.2g} nats, {where}."
 
 
 def compare(live: Run, trial: Trial) -> Agreement:

@@ -21,7 +21,7 @@ FLOORS = {"config": 0, "records": 0, "workers": 0, "effects": 0,
           "batching": 3, "assets": 3, "encoded": 3, "laws": 3, "tokens": 3,
           "layouts": 4, "trainer": 4, "experiments": 5, "trials": 5, "procedures": 6, "catalogue": 7,
           "readings": 7, "evidence": 8, "replay": 8, "claims": 9, "bench_data": 4, "bench": 5, "profiling": 6, "figures_speed": 7,
-          "plots": 6, "lessons": 7, "lab": 7, "figures_state": 9, "exercises": 10, "exercises_state": 11, "__main__": 10,
+          "plots": 6, "lessons": 7, "lab": 7, "figures_state": 9, "optimisers": 8, "exercises": 10, "exercises_state": 11, "__main__": 10,
           "figures_curves": 9, "logged": 1, "law_checks": 8, "figures_laws": 9, "figures_order": 10, "exercises_order": 10, "exercises_reading": 11}
 
 

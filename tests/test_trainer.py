@@ -20,7 +20,17 @@ from minimind_lite import order
 from minimind_lite.chat import EncodedRows
 from minimind_lite.config import ModelConfig, TrainConfig
 from minimind_lite.model import LanguageModel
-from minimind_lite.trainer import NonFiniteLoss, choose_device, describe, faster_precision, learning_rate, make_optimizer, mean_loss, sample_losses, train
+from minimind_lite.trainer import (
+    NonFiniteLoss,
+    choose_device,
+    describe,
+    faster_precision,
+    learning_rate,
+    make_optimizer,
+    mean_loss,
+    sample_losses,
+    train,
+)
 
 quick = settings(deadline=None, max_examples=15)
 PLAIN = TrainConfig(batch_size=8, optimizer="sgd", learning_rate=0.5, weight_decay=0.0, grad_clip=0.0)
