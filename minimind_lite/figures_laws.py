@@ -76,13 +76,17 @@ def _log2(ax: Axes, ticks: Sequence[float], *, axis: str = "x") -> None:
     which.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
 
 
-def _key(ax: Axes, names: Sequence[str] = (), *, title: str | None = None, outside: bool = True) -> None:
+def _key(where: Axes | Figure, names: Sequence[str] = ()) -> None:
+    """Right of one pair of axes, or under a figure with several."""
     own = [Line2D([], [], color=c, ls=s, marker=m, ms=6, label=drawable(n)) for n, (c, s, m) in zip(names, SERIES)]
-    ax.legend(handles=[*own, *KEY], fontsize=11, title=title, loc="upper left", bbox_to_anchor=(1.0, 1.0) if outside else None)
+    if isinstance(where, Figure):
+        where.legend(handles=[*own, *KEY], fontsize=11, loc="outside lower center", ncols=4)
+    else:
+        where.legend(handles=[*own, *KEY], fontsize=11, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
 def visibility(checks: Mapping[str, Mapping[str, Check]], lengths: Mapping[str, int], *, title: str = "",
-               size: tuple[float, float] = (13, 4.6)) -> Plot:
+               size: tuple[float, float] = (10.5, 5.2)) -> Plot:
     """Height, noise and z over batch sizes, a series per segment: `law_checks.visibility` of each, and its rows.
 
     A tick over the z of each segment marks 3/4 of its length, where the law turns over.
@@ -102,7 +106,7 @@ def visibility(checks: Mapping[str, Mapping[str, Check]], lengths: Mapping[str, 
         for i, (name, length) in enumerate(lengths.items()):
             top = float(np.interp(0.75 * length, checks[name]["z"].x, checks[name]["z"].law))
             axes[2].plot([0.75 * length] * 2, [0, top], color=SERIES[i][0], ls=":", lw=1.2, zorder=1)
-        _key(axes[2], [f"{n}, {lengths[n]} rows" for n in checks])
+        _key(figure, [f"{n}, {lengths[n]} rows" for n in checks])
         figure.suptitle(drawable(title), x=0.01, ha="left")
     said = [agreement(c, f"{n}, {f}", x_name="B", digits=3 if f == "noise" else 2) for n, found in checks.items() for f, c in found.items()
             if f != "noise" or n == next(iter(checks))]
@@ -115,7 +119,7 @@ def turnover(z: Check) -> float:
     return float(z.at[int(np.argmax(z.measured.mean(axis=0)))])
 
 
-def plotting(checks: Mapping[str, tuple[Check, Check]], *, title: str = "", size: tuple[float, float] = (12, 4.4)) -> Plot:
+def plotting(checks: Mapping[str, tuple[Check, Check]], *, title: str = "", size: tuple[float, float] = (10.5, 5)) -> Plot:
     """Probability that a log of one step in I shows a segment, over I: at all, and half of it; `law_checks.plotting` by name."""
     with _RENDER, matplotlib.rc_context(_style()):
         figure, axes = _grid(size, 2, sharey=True)
@@ -125,7 +129,7 @@ def plotting(checks: Mapping[str, tuple[Check, Check]], *, title: str = "", size
             _log2(ax, next(iter(checks.values()))[k].at)
             ax.set(xlabel="one step in I is logged: I", title=label, ylim=(0, 1.05))
         axes[0].set_ylabel("probability")
-        _key(axes[1], list(checks))
+        _key(figure, list(checks))
         figure.suptitle(drawable(title), x=0.01, ha="left")
     return Plot(figure, _plotting_summary(checks))
 
@@ -141,7 +145,7 @@ def _plotting_summary(checks: Mapping[str, tuple[Check, Check]]) -> str:
             f"({name}, {what}, I = {at:g}); the law averages over starts, a recorded file has one.")
 
 
-def buffer(checks: Mapping[str, Check], lengths: Mapping[str, int], *, title: str = "", size: tuple[float, float] = (11, 4.8)) -> Plot:
+def buffer(checks: Mapping[str, Check], lengths: Mapping[str, int], *, title: str = "", size: tuple[float, float] = (10, 4.8)) -> Plot:
     """Expected peak share of a segment over the rows K of a shuffle buffer; `law_checks.peak_shares` by name. Thin: 1 - exp(-L/K)."""
     with _RENDER, matplotlib.rc_context(_style()):
         figure, (ax,) = _grid(size, 1)

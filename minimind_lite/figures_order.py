@@ -27,7 +27,7 @@ def forest(panels: Mapping[str, Mapping[str, Interval]], *, title: str = "", eff
     """
     names = list(next(iter(panels.values())))
     with _RENDER, matplotlib.rc_context(_style()):
-        figure, axes = _grid(size or (3.2 + 3.2 * len(panels), 1.5 + 0.5 * len(names)), len(panels), sharey=True)
+        figure, axes = _grid(size or (2.4 + 2.7 * len(panels), 1.5 + 0.5 * len(names)), len(panels), sharey=True)
         for ax, (what, found) in zip(axes, panels.items()):
             for row, name in enumerate(names):
                 i, (colour, _, marker) = found[name], SERIES[row % len(SERIES)]
