@@ -22,7 +22,7 @@ def forest(panels: Mapping[str, Mapping[str, Interval]], *, title: str = "", eff
            digits: int = 2, size: tuple[float, float] | None = None) -> Plot:
     """Mean and interval of variants (rows, top to bottom), a panel for each quantity; all panels have the same rows.
 
-    `effects`: the values are differences, so they get a sign and a line at no effect. `one_scale`: the
+    `effects`: the values are differences, so they get a sign. Every axis holds zero. `one_scale`: the
     panels share their axis, so that a small effect looks small. A panel's name should say its unit.
     """
     names = list(next(iter(panels.values())))
@@ -35,8 +35,7 @@ def forest(panels: Mapping[str, Mapping[str, Interval]], *, title: str = "", eff
                 ax.errorbar(i.mean, row, xerr=bar, color=colour, marker=marker, ms=7, capsize=4, lw=1.6)
                 ax.annotate(f"{i.mean:{'+' if effects else ''}z.{digits}f}", (i.mean, row), xytext=(0, 8),
                             textcoords="offset points", ha="center", fontsize=11)
-            if effects:
-                ax.axvline(0, color="#555555", lw=0.9, ls=":")
+            ax.axvline(0, color="#555555", lw=0.9, ls=":")  # and with it the axis holds zero: a small difference looks small
             ax.set_title(drawable(what), fontsize=12)
             ax.margins(x=0.15)
             ax.xaxis.set_major_locator(MaxNLocator(4))
