@@ -22,8 +22,8 @@ def row_losses() -> np.ndarray:
 def a_run(order: np.ndarray, size: int = SIZE, probe=lambda step: 5.2) -> Run:
     losses, records = row_losses(), []
     for i, rows in enumerate(np.split(order, range(size, N, size))):
-        records.append(StepRecord(step=i, epoch=0, samples_seen=i * size, loss=float(losses[rows].mean()), tokens=10 * len(rows), lr=0.0, grad_norm=1.0,
-                                  micro_losses=np.array([losses[rows].mean()]), rows=rows, sample_losses=losses[rows],
+        records.append(StepRecord(step=i, epoch=0, samples_seen=i * size, loss=float(losses[rows].mean()), tokens=10 * len(rows), lr=0.0,
+                                  grad_norm=1.0, micro_losses=np.array([losses[rows].mean()]), rows=rows, sample_losses=losses[rows],
                                   sample_tokens=np.full(len(rows), 10), seconds=0.0, probes={"zh": probe(i)} if i % 5 == 0 else {}))
     return Run({"segments": SEGMENTS, "probes_after": {"zh": probe(len(records))}}, tuple(records))
 

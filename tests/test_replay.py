@@ -10,7 +10,7 @@ from minimind_lite.trials import World, environment
 
 RECORDS, STEPS = evidence.recorded(), 45  # over the first segment of every layout
 PLAIN = [(e.id, v.name) for e in EXPERIMENTS.values() for v in e.variants if v.procedure is one_pass
-         and not {"rows", "odd_weight"} & set(v.settings) and v.settings["config"].get("batch_size", 16) == 16 and v.settings.get("model", "nano") == "nano"]
+         and not {"rows", "odd_weight", "model"} & set(v.settings) and v.settings["config"].get("batch_size", 16) == 16]
 PICKED = [PLAIN[i] for i in np.random.default_rng(173).choice(len(PLAIN), size=2, replace=False)]
 
 

@@ -12,8 +12,9 @@ from minimind_lite.trials import Experiment, Outcome, Store, Variant
 
 
 def a_run(steps: int = 3) -> Run:
-    records = tuple(StepRecord(step=i, epoch=0, samples_seen=2 * i, loss=5.0 + i / 7, tokens=7, lr=0.1, grad_norm=1.0, micro_losses=np.array([5.0 + i / 7]),
-                               rows=np.array([2 * i + 1, 2 * i]), sample_losses=np.array([4.5, np.nan]), sample_tokens=np.array([7, 0]), seconds=0.0,
+    records = tuple(StepRecord(step=i, epoch=0, samples_seen=2 * i, loss=5.0 + i / 7, tokens=7, lr=0.1, grad_norm=1.0,
+                               micro_losses=np.array([5.0 + i / 7]), rows=np.array([2 * i + 1, 2 * i]),
+                               sample_losses=np.array([4.5, np.nan]), sample_tokens=np.array([7, 0]), seconds=0.0,
                                probes={"zh": 5.5} if i == 0 else {}) for i in range(steps))
     return Run({"train_config": {"batch_size": 2}, "segments": []}, records)
 
@@ -52,7 +53,7 @@ def test_other_settings_are_another_trial(tmp_path):
 
 
 def test_a_missing_trial_says_how_to_make_it(tmp_path):
-    with pytest.raises(LookupError, match="no trial E3 'sgd' with seed 0 .* claims --only E3 makes it"):
+    with pytest.raises(LookupError, match=r"no trial E3 'sgd' with seed 0 .* claims --only E3 makes it"):
         Store(tmp_path).get("E3", "sgd", 0)
 
 
@@ -77,7 +78,7 @@ def test_every_trial_is_recorded_and_none_is_run_twice(tmp_path, monkeypatch):
     monkeypatch.setattr(trials, "ProcessPoolExecutor", lambda *_, **__: Here())
     e = toy(Variant("a", curve, {"x": 1}), Variant("bad", failing, {"x": 1}), Variant("c", curve, {"x": 3}))
     store = Store(tmp_path)
-    with pytest.raises(RuntimeError, match="1 trials failed: T1 'bad' seed 0. The first: .*no luck with seed 0"):
+    with pytest.raises(RuntimeError, match=r"1 trials failed: T1 'bad' seed 0. The first: .*no luck with seed 0"):
         list(trials.run(trials.missing([e], store, (0,)), store, processes=1))
     assert Store(tmp_path).seeds("T1", "a") == Store(tmp_path).seeds("T1", "c") == [0]  # one that fails stops no other
     assert [j.variant.name for j in trials.missing([e], Store(tmp_path), (0,))] == ["bad"]
