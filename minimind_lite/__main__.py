@@ -167,8 +167,10 @@ def claims_command(arguments: argparse.Namespace) -> int:
                 bar.set_description(f"{job.experiment.id} {job.variant.name}, seed {job.seed}")
                 bar.update(job.variant.cost)
     if not arguments.only:
-        verdicts = claims.scoreboard(Evidence(store, None if arguments.recorded else seeds))
+        verdicts = claims.scoreboard(Evidence(store, None if arguments.recorded else seeds), partial=arguments.quick)
         print(claims.text(verdicts))
+        if arguments.quick:
+            print(f"{len(verdicts)} of {len(claims.CLAIMS)} claims can be looked at with these trials; verdicts need five layouts (without --quick).")
         if arguments.picture:
             arguments.picture.parent.mkdir(parents=True, exist_ok=True)
             figures_curves.scoreboard(verdicts).save(arguments.picture)

@@ -281,9 +281,16 @@ def _figures(i: Interval) -> str:
     return f"{i.mean:+.2f} (one seed)" if i.n == 1 else str(i)
 
 
-def scoreboard(evidence: Evidence) -> list[Verdict]:
-    """A verdict on each claim. Raises `LookupError` where trials are missing."""
-    return [Verdict(claim, *claim.rule(evidence)) for claim in CLAIMS]
+def scoreboard(evidence: Evidence, *, partial: bool = False) -> list[Verdict]:
+    """A verdict on each claim. Where trials are missing, raises `LookupError`, or leaves the claim out if `partial`."""
+    found = []
+    for claim in CLAIMS:
+        try:
+            found.append(Verdict(claim, *claim.rule(evidence)))
+        except LookupError:
+            if not partial:
+                raise
+    return found
 
 
 def markdown(verdicts: list[Verdict]) -> str:
