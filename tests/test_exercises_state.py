@@ -46,7 +46,7 @@ def test_the_toy_is_torch_s_adam(betas):
     for gradient in optimisers.toy_gradients():
         parameter.grad = torch.full((1,), gradient, dtype=torch.float64)
         adam.step()
-        places.append(float(parameter))
+        places.append(float(parameter.detach()))
     assert [a - b for a, b in pairwise(places)] == pytest.approx(list(optimisers.toy_steps(betas)))
 
 
