@@ -9,12 +9,15 @@ import matplotlib
 import numpy as np
 
 from . import evidence as ev
-from . import optimisers, readings
+from . import optimisers, procedures, readings
+from .catalogue import PULSE
+from .claims import HARM, SAME
 from .evidence import Evidence
 from .exercises import NOT_YET
 from .lessons import verdict
 from .plots import _RENDER, Plot, _axes, _style
 from .records import Run
+from .trials import Trial, World
 
 CAUSES = ("hard rows", "instability", "both", "neither")
 NUMBERS = ("training loss", "held-out loss", "length of the spike")
@@ -99,6 +102,30 @@ def check_causes(causes: Mapping[str, str] | None, records: Evidence, seed: int)
                             f"its training loss goes up to {run.loss.max():.1f}. "
                             "Does the jump come at once, or after a few steps?")
     return verdict(problems, "Right, all four.")
+
+
+def check_twin(factor: float | None, records: Evidence, seed: int) -> bool:
+    """A pulse of `factor` times the learning rate (trained here, half a minute at most) as tall as the odd rows of that layout, within SAME."""
+    if factor is None:
+        return verdict([NOT_YET], "")
+    if not isinstance(factor, (int, float, np.integer, np.floating)) or isinstance(factor, bool) or not 1 < factor <= 100:
+        return verdict([f"expected a number above 1 and up to 100, got {factor!r}."], "")
+    wanted = ev.event_height(records.trial("E2", "odd rows, no pulse", seed))
+    run = procedures.pulse(World(), seed, PULSE | {"rows": "base", "factor": float(factor), "after": 8}).run
+    made = Trial("E2", "a pulse of your own", seed, {}, {}, run)
+    return twin_verdict(ev.event_height(made), ev.probe_rise(made), wanted)
+
+
+def twin_verdict(height: float, rise: float, wanted: float) -> bool:
+    """Whether a pulse of some height, in nats, is as tall as the rows' `wanted`, and hurt; `rise` is that of held-out Chinese."""
+    problems = []
+    if abs(height - wanted) > SAME:
+        other = "smaller" if height > wanted else "larger"
+        problems.append(f"your pulse is {height:.2f} nats tall, the odd rows {wanted:.2f}: take a {other} factor.")
+    elif rise < HARM:
+        problems.append(f"as tall, but held-out Chinese rises by {rise:.2f} nats only: hardly an instability. Try a slightly larger factor.")
+    return verdict(problems, f"Right: both spikes are about {wanted:.1f} nats tall (yours {height:.2f}). But with yours, held-out Chinese "
+                             f"rises by {rise:.2f} nats: the height of a spike does not say what it is.")
 
 
 # Lesson 09

@@ -14,6 +14,7 @@ from IPython.display import Markdown, display
 from . import evidence as ev
 from . import readings, spikes
 from .assets import NAMES, Segment
+from .effects import Interval
 from .evidence import Evidence
 from .plots import _RENDER, DOMAIN_COLOURS, Plot, _axes, _style
 from .records import Run
@@ -27,12 +28,24 @@ def name_of(segment: str) -> str:
     return f"tiny {NAMES[segment.removesuffix('_tiny')]}" if segment.endswith("_tiny") else NAMES[segment]
 
 
+def _views(records: Evidence) -> dict[str, list[dict[str, readings.Reading]]]:
+    """Readings of every layout, in three views of one file: with learning, without, and shuffled but sorted back."""
+    seeds = records.common(("E1", "file"), ("E1", "frozen"), ("E1", "shuffled"))
+    runs = {"trained": lambda s: records.trial("E1", "file", s).run, "frozen": lambda s: records.trial("E1", "frozen", s).run,
+            "shuffled, sorted back": lambda s: readings.in_file_order(records.trial("E1", "shuffled", s).run)}
+    return {view: [readings.read(run(s)) for s in seeds] for view, run in runs.items()}
+
+
+def view_heights(records: Evidence) -> dict[str, dict[str, Interval]]:
+    """Height of each segment in each of the three views, nats, over layouts."""
+    found = _views(records)
+    return {view: {name_of(s): ev.interval(np.array([layout[s].height for layout in layouts])) for s in (*ev.LARGE, "en_tiny")}
+            for view, layouts in found.items()}
+
+
 def agreement(records: Evidence) -> list[dict[str, str]]:
     """Per segment, in how many layouts each view has it above zero, and in how many the detector flags it."""
-    views = {"trained": lambda s: records.trial("E1", "file", s).run, "frozen": lambda s: records.trial("E1", "frozen", s).run,
-             "shuffled, sorted back": lambda s: readings.in_file_order(records.trial("E1", "shuffled", s).run)}
-    seeds, table = records.common(("E1", "file"), ("E1", "frozen"), ("E1", "shuffled")), []
-    found = {view: [readings.read(run(s)) for s in seeds] for view, run in views.items()}
+    found, table = _views(records), []
     for segment in found["trained"][0]:
         row = {"segment": name_of(segment)}
         for view, layouts in found.items():
@@ -40,6 +53,47 @@ def agreement(records: Evidence) -> list[dict[str, str]]:
             row[f"{view}: above 0 · flagged"] = f"{sum(r.height > 0 for r in mine)}/{len(mine)} · {sum(r.flagged for r in mine)}/{len(mine)}"
         table.append(row)
     return table
+
+
+def agreement_said(records: Evidence) -> str:
+    """Whether the three views agree in sign, and in what the detector flags: a sentence."""
+    found = {view: [r for layout in layouts for r in layout.values()] for view, layouts in _views(records).items()}
+    counts = {view: (sum(r.height > 0 for r in rs), sum(r.flagged for r in rs), len(rs)) for view, rs in found.items()}
+    listed = "; ".join(f"{view}: {up} of {n} above zero, {flags} flagged" for view, (up, flags, n) in counts.items())
+    signs = all(up == n for up, _, n in counts.values())
+    most, least = max(c[1] for c in counts.values()), min(counts, key=lambda v: counts[v][1])
+    flags = ("and in what the detector flags" if counts[least][1] >= 0.8 * most else
+             f"but not in what the detector flags: of the hills of “{least}” it calls {counts[least][1]}, the others do not reach its threshold")
+    return f"{listed}. The views {'agree in sign everywhere' if signs else 'do not agree in sign everywhere'}, {flags}."
+
+
+def inside(run: Run, probe: str = "zh") -> dict[str, float]:
+    """Largest rise of a probe at a measurement inside each segment, from the last one before it, nats; only segments that have one."""
+    steps, losses = run.probe(probe)
+    found = {}
+    for s in readings.segments(run):
+        touched = np.flatnonzero(readings.shares(run, s) > 0)
+        before, within = losses[steps <= touched[0]], losses[(steps > touched[0]) & (steps <= touched[-1])]
+        if len(before) and len(within):
+            found[readings.segment_name(s)] = float(within.max() - before[-1])
+    return found
+
+
+def inside_said(records: Evidence, *, harm: float) -> str:
+    """What the Chinese probe did inside segments, over layouts: sentences. A rise whose interval is not below `harm` counts."""
+    seeds = records.common(("E1", "file"))
+    found = [inside(records.trial("E1", "file", s).run) for s in seeds]
+    rises = {name: [f[name] for f in found if name in f] for name in ev.LARGE}
+    said = {name_of(name): (ev.interval(np.array(v)), len(v), max(v)) for name, v in rises.items() if v}
+    listed = "; ".join(f"{name} {i.mean:+.2f}" + (f" [{i.low:.2f}, {i.high:.2f}]" if n > 1 else "") + f" in {n} of {len(seeds)} layouts"
+                       for name, (i, n, _) in said.items())
+    worst = {name: largest for name, (_, _, largest) in said.items() if largest > harm}
+    after = "; ".join(f"{records.each(lambda t, key=key: readings.read(t.run)[key].harm, ('E1', 'file'))} ({name})"
+                      for key in rises if (name := name_of(key)) in worst)
+    rest = (f"It rises by more than {harm:g} nats in {', '.join(worst)} (at most {max(worst.values()):.2f}): while the model reads it, it does "
+            f"forget some Chinese. At the first measurement after the segment, what is left of it is {after}." if worst else
+            f"It never rises by more than {harm:g} nats.")
+    return f"The Chinese probe at measurements *inside* a segment, against the last one before: {listed}. {rest}"
 
 
 def with_probe(run: Run, segments: Sequence[Segment], *, probe: str = "zh", title: str = "", size: tuple[float, float] = (10, 5.2)) -> Plot:
@@ -58,9 +112,9 @@ def with_probe(run: Run, segments: Sequence[Segment], *, probe: str = "zh", titl
             ax.annotate(s.name, ((s.start + s.stop) / 2, 1), xycoords=("data", "axes fraction"), rotation=20, ha="left", fontsize=11)
         span, middle = np.ptp(ax.get_ylim()), float(np.median(losses))
         below.set_ylim(middle - span / 2, middle + span / 2)
-        ax.set_ylabel("training loss (nats)")
-        ax.set_title(title, pad=38)
-        below.set(ylabel="held-out Chinese (nats)" if probe == "zh" else f"held-out {probe} (nats)", xlabel="conversations seen")
+        ax.set_ylabel("training\nloss (nats)")
+        ax.set_title(title, pad=52)
+        below.set(ylabel=f"held-out\n{NAMES[probe]} (nats)", xlabel="conversations seen")
     return Plot(figure, f"{title}. Training loss goes from {run.loss.min():.2f} to {run.loss.max():.2f} nats; the probe, at {len(losses)} "
                         f"measurements, from {losses.min():.2f} to {losses.max():.2f}. Both scales span the same number of nats.")
 
@@ -77,6 +131,18 @@ def swap_table(records: Evidence) -> list[dict[str, object]]:
                      "difference by rows": float("nan")}]
 
 
+def swap_said(records: Evidence) -> str:
+    """What the swap shows of rows and of states: sentences."""
+    cell = lambda t, state, kind: float(np.mean([c[state][kind] for name, c in t.values["swap"].items() if name in ev.LARGE]))
+    rows = {state: records.each(lambda t, state=state: cell(t, state, "odd") - cell(t, state, "base"), ("E2", "swap")) for state in STATES}
+    spread = {kind: records.each(lambda t, kind=kind: max(cell(t, s, kind) for s in STATES) - min(cell(t, s, kind) for s in STATES), ("E2", "swap"))
+              for kind in ("odd", "base")}
+    harder = "; ".join(f"{state} {i}" for state, i in rows.items())
+    states = "In every state" if all(i.above(0) for i in rows.values()) else "Not in every state"
+    return (f"{states} the segment's rows are harder than ordinary rows (by {harder} nats). "
+            f"On ordinary rows the best and the worst state differ by {spread['base']}; on the segment's rows by {spread['odd']}.")
+
+
 def show_texts(trial: Trial, *, names: Sequence[str] = ("zh", "code", "en")) -> None:
     """What the model answered before and after each segment, a table of it."""
     clean = lambda text: text.replace("<|im_end|>", "").replace("|", "/").replace("\n", " ⏎ ").strip() or "(nothing)"
@@ -85,19 +151,55 @@ def show_texts(trial: Trial, *, names: Sequence[str] = ("zh", "code", "en")) -> 
     display(Markdown("\n".join(lines)))
 
 
-def tell_apart(records: Evidence) -> list[dict[str, str]]:
-    """Tests of the two kinds of spike, each with what the records show of either."""
-    hard, sick = ("E2", "odd rows, no pulse"), ("E2", "base rows, pulse")
-    frozen, rise = records.each(ev.height, ("E1", "frozen")), {w: records.each(ev.probe_rise, w) for w in (hard, sick)}
-    tail = {w: records.each(_still_above, w) for w in (hard, sick)}
-    lead = {w: records.each(_first_loss, w) for w in (hard, sick)}
-    left = records.each(lambda a, b: ev.after(a, "zh") - ev.after(b, "zh"), hard, ("E2", "base rows, no pulse"))
-    replay = records.each(lambda a, b: ev.after(a, "zh") - ev.after(b, "zh"), sick, ("E2", "base rows, no pulse"))
-    return [{"test": "model frozen", "hard rows": f"spike stays: {frozen} nats", "instability": "no pulse without a learning rate"},
-            {"test": "held-out Chinese rises by", "hard rows": f"{rise[hard]} nats", "instability": f"{rise[sick]} nats"},
-            {"test": "first loss of the event, above the median", "hard rows": f"{lead[hard]} nats", "instability": f"{lead[sick]} nats"},
-            {"test": "ten steps after it, still above by", "hard rows": f"{tail[hard]} nats", "instability": f"{tail[sick]} nats"},
-            {"test": "held-out Chinese at the end, left behind", "hard rows": f"{left} nats", "instability": f"{replay} nats"}]
+def tell_apart(records: Evidence, *, spike: float = 0.3, harm: float = 0.1) -> list[dict[str, str]]:
+    """Tests of the two kinds of spike, each with what the records show of either.
+
+    ✓: as expected, by the whole interval; ✗: not so; –: not measured. `spike` and `harm` are the
+    margins in nats from which a rise of training loss, or of held-out loss, counts.
+    """
+    hard, sick, calm = ("E2", "odd rows, no pulse"), ("E2", "base rows, pulse"), ("E2", "base rows, no pulse")
+    both = lambda value: (records.each(value, hard), records.each(value, sick))
+    (rise, sick_rise), (lead, sick_lead), (tail, sick_tail) = both(ev.probe_rise), both(_first_loss), both(_still_above)
+    left, sick_left = (records.each(lambda a, b: ev.after(a, "zh") - ev.after(b, "zh"), w, calm) for w in (hard, sick))
+    frozen, again = records.each(ev.height, ("E1", "frozen")), records.each(ev.event_height, calm)
+    elsewhere = records.each(_base_model_swap, ("E2", "swap"))
+    everywhere = records.each(lambda t: min(ev.probe_rise(t, p) for p in t.run.probe_names()), sick)
+    second = records.each(_second_epoch, ("E10", "2 epochs, file"))
+    back, spread = records.each(ev.sorted_back_height, ("E1", "shuffled")), records.each(_kept_by_sorting, ("E9", "pulse, nothing"))
+    rows = [("freeze the model, same order", _tick(frozen.above(spike), f"spike stays: {frozen}"), "– (no learning rate, no pulse)"),
+            ("the same rows, another healthy state", _tick(elsewhere.above(spike), f"still hard: {elsewhere}"),
+             _tick(again.below(spike), f"no spike: {again}")),
+            ("held-out Chinese at the peak", _tick(rise.below(harm), f"rises by {rise}"), _tick(sick_rise.above(harm), f"rises by {sick_rise}")),
+            ("other held-out domains", "– (they are being learnt)", _tick(everywhere.above(0), f"all rise; the least by {everywhere}")),
+            ("next epoch, same order", _tick(second.above(spike), f"comes back: {second}"), "– (not measured)"),
+            ("first step of the event", _tick(lead.above(spike), f"up at once: {lead}"), _tick(sick_lead.below(spike), f"not up yet: {sick_lead}")),
+            ("ten steps after its end", _tick(tail.below(harm), f"over: {tail}"), _tick(sick_tail.above(harm), f"still up by {sick_tail}")),
+            ("a shuffled run, sorted back into file order", _tick(back.above(0), f"hills again: {back}"),
+             _tick(spread.below(0.5), f"no hill; share of its height that is left: {spread}")),
+            ("held-out Chinese at the end", _tick(left.below(harm), f"left behind: {left}"),
+             _tick(sick_left.above(harm), f"left behind: {sick_left}"))]
+    return [dict(zip(("test", "hard rows", "instability"), row)) for row in rows]
+
+
+def _tick(ok: bool, text: str) -> str:
+    return f"{'✓' if ok else '✗'} {text}"
+
+
+def _second_epoch(trial: Trial) -> float:
+    return float(np.mean([r.height for name, r in readings.read(trial.run, 1).items() if name in ev.LARGE]))
+
+
+def _base_model_swap(trial: Trial) -> float:
+    found = [c["base model"] for name, c in trial.values["swap"].items() if name in ev.LARGE]
+    return float(np.mean([c["odd"] - c["base"] for c in found]))
+
+
+def _kept_by_sorting(trial: Trial) -> float:
+    """Tallest batch of ordinary rows once a run is sorted back into file order, as a share of its tallest step."""
+    back = readings.in_file_order(trial.run)
+    odd = sum(readings.shares(back, s) for s in readings.segments(back))
+    heights = back.loss - spikes.baseline(back.loss).median
+    return float(np.nanmax(heights[odd == 0]) / ev.largest(trial))
 
 
 def _median_before(trial: Trial) -> float:

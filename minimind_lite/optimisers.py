@@ -19,16 +19,16 @@ RULES: Mapping[str, tuple[float, float] | str] = {
     "plain gradient descent": "sgd", "sign": (0.0, 0.0), "Adam": (0.9, 0.999), "Adam, β₂ = 0.9": (0.9, 0.9)}
 
 
-def toy_gradients() -> np.ndarray:
-    """Gradients of the toy, (steps,)."""
-    gradients = np.full(ODD_STEP + 1 + AFTER, ORDINARY)
-    gradients[ODD_STEP] = ODD
+def toy_gradients(before: int = ODD_STEP) -> np.ndarray:
+    """Gradients of the toy, (steps,): `before` ordinary ones, one odd, 30 ordinary."""
+    gradients = np.full(before + 1 + AFTER, ORDINARY)
+    gradients[before] = ODD
     return gradients
 
 
-def toy_steps(rule: tuple[float, float] | str) -> np.ndarray:
+def toy_steps(rule: tuple[float, float] | str, *, before: int = ODD_STEP) -> np.ndarray:
     """Size of each step (steps,) of one parameter: "sgd", or Adam's betas (Kingma & Ba, arXiv 1412.6980, algorithm 1, eps left out)."""
-    gradients = toy_gradients()
+    gradients = toy_gradients(before)
     if rule == "sgd":
         return LEARNING_RATE * gradients
     (beta1, beta2), m, v, steps = rule, 0.0, 0.0, []

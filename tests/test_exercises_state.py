@@ -3,10 +3,12 @@
 import math
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 
 from minimind_lite import evidence, exercises_state, figures_state, optimisers, readings
+from minimind_lite.records import Run, StepRecord
 
 RECORDS = evidence.recorded()
 
@@ -83,3 +85,46 @@ def test_training_loss_and_probe_share_their_scale():
     above, below = figures_state.with_probe(run, readings.segments(run), title="Both").figure.axes
     span = lambda ax: ax.get_ylim()[1] - ax.get_ylim()[0]
     assert span(above) == pytest.approx(span(below))
+
+
+def test_a_rise_inside_a_segment_counts_from_the_last_measurement_before_it():
+    record = lambda step, probe: StepRecord(step=step, epoch=0, samples_seen=2 * step, loss=1.0, tokens=2, lr=0.0, grad_norm=0.0,
+                                            micro_losses=np.ones(1), rows=np.array([2 * step, 2 * step + 1]), sample_losses=np.ones(2),
+                                            sample_tokens=np.ones(2, int), seconds=0.0, probes={} if probe is None else {"zh": probe})
+    measured = {0: 5.0, 2: 4.9, 4: 5.4, 6: 5.1}  # rows 6 .. 11 are steps 3 to 5
+    run = Run({"segments": [{"domain": "math", "start": 6, "stop": 12}, {"domain": "code", "start": 14, "stop": 16}]},
+              tuple(record(step, measured.get(step)) for step in range(8)))
+    assert figures_state.inside(run) == {"math_tiny": pytest.approx(5.4 - 4.9)}      # no measurement inside the code
+
+
+def test_the_sentences_of_lesson_04_are_those_of_the_records():
+    flagged = sum(r.flagged for s in range(5) for r in readings.read(readings.in_file_order(RECORDS.trial("E1", "shuffled", s).run)).values())
+    assert f"shuffled, sorted back: 25 of 25 above zero, {flagged} flagged" in figures_state.agreement_said(RECORDS)
+    worst = max(figures_state.inside(RECORDS.trial("E1", "file", s).run)["zh_classical"] for s in range(5))
+    assert f"(at most {worst:.2f})" in figures_state.inside_said(RECORDS, harm=0.1)
+    assert "It never rises by more than 9 nats." in figures_state.inside_said(RECORDS, harm=9)
+    assert "In every state" in figures_state.swap_said(RECORDS) and str(figures_state.STATES[2]) in figures_state.swap_said(RECORDS)
+    assert figures_state.view_heights(RECORDS)["frozen"]["code"].n == 5
+
+
+def test_ticks_follow_the_margins():
+    as_declared = figures_state.tell_apart(RECORDS, spike=0.3, harm=0.1)
+    assert as_declared[0]["hard rows"].startswith("✓ spike stays")
+    assert figures_state.tell_apart(RECORDS, spike=9.0, harm=0.1)[0]["hard rows"].startswith("✗ spike stays")
+
+
+@pytest.mark.parametrize(("height", "rise", "right", "words"), [
+    (0.9, 0.8, True, "does not say what it is"), (2.0, 1.5, False, "smaller factor"), (0.1, 0.0, False, "larger factor"),
+    (0.9, 0.01, False, "hardly an instability")])
+def test_a_twin_is_as_tall_and_hurts(height, rise, right, words, capsys):
+    assert exercises_state.twin_verdict(height, rise, 0.86) is right and words in capsys.readouterr().out
+
+
+def test_a_twin_that_is_no_number_is_not_trained(capsys):
+    assert not exercises_state.check_twin(None, RECORDS, 0) and not exercises_state.check_twin(1000, RECORDS, 0)
+    assert not exercises_state.check_twin("tall", RECORDS, 0) and capsys.readouterr().out.count("expected a number") == 2
+
+
+def test_an_old_memory_softens_an_odd_gradient_less():
+    steps = [optimisers.toy_steps((0.9, 0.999), before=n)[n] for n in (20, 200, 5000)]
+    assert steps == sorted(steps) and steps[-1] == pytest.approx(0.1 * 1.9 / math.sqrt(1 + 0.001 * 99), rel=0.01)  # by hand: old square 1, new 100
