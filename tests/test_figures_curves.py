@@ -101,7 +101,7 @@ def test_scoreboard_texts_stay_in_their_columns():
 
 
 def test_the_claims_command_writes_the_picture_where_it_is_asked_to(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(claims, "scoreboard", lambda evidence: [claims.Verdict(claims.CLAIMS[0], "holds", {"a (nats)": Interval(1.0, 0.5, 1.5, 5)})])
+    monkeypatch.setattr(claims, "scoreboard", lambda *_, **__: [claims.Verdict(claims.CLAIMS[0], "holds", {"a (nats)": Interval(1.0, 0.5, 1.5, 5)})])
     assert main(["claims", "--recorded", "--out", str(tmp_path / "none")]) == 0 and not list(tmp_path.rglob("*.png"))
     assert main(["claims", "--recorded", "--out", str(tmp_path / "none"), "--picture", str(tmp_path / "new" / "board.png")]) == 0
     assert "board.png" in capsys.readouterr().out
