@@ -7,11 +7,13 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from . import __version__, assets, experiments, order, plots, spikes
+from . import __version__, assets, experiments, order, spikes
 from .chat import Chat, EncodedRows
 from .config import OPTIMIZERS, PRECISIONS, SCHEDULES, ModelConfig, TrainConfig
 from .conversations import BadLineError
@@ -20,8 +22,10 @@ from .model import LanguageModel
 from .order import KINDS
 from .records import RunWriter
 from .trainer import choose_device, describe, faster_precision, train
+from .trials import FailedTrials, MissingTrials
 
-BASES = ("nano", "lite")  # shipped base models, whose recorded curves a run may be laid over
+if TYPE_CHECKING:
+    from .plots import Plot
 
 
 class _Bar:
@@ -66,8 +70,10 @@ def reproduce(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def figure(runs: dict) -> plots.Plot:
+def figure(runs: dict) -> Plot:
     """File order with its spikes marked, frozen, and the first shuffled run, on one pair of axes."""
+    from . import plots  # training draws nothing
+
     shown = {"file order": runs["file"], "frozen model": runs["frozen"],
              "shuffled": next(run for name, run in runs.items() if name.startswith("shuffled"))}
     return plots.loss_curve(shown, segments=assets.segments(), events=spikes.find(runs["file"].loss),
@@ -131,7 +137,7 @@ def train_command(arguments: argparse.Namespace) -> int:
 
 
 def _model(arguments: argparse.Namespace, device: torch.device) -> LanguageModel:
-    if arguments.model in BASES:
+    if arguments.model in assets.BASES:
         return assets.base_model(arguments.model, device=str(device))
     print(f"{arguments.model} starts from random weights: no base checkpoint of it is shipped.")
     return LanguageModel(ModelConfig.preset(arguments.model), seed=arguments.seed).to(device)
@@ -139,10 +145,11 @@ def _model(arguments: argparse.Namespace, device: torch.device) -> LanguageModel
 
 def _precision(arguments: argparse.Namespace, model: LanguageModel, rows: EncodedRows, config: TrainConfig) -> str:
     """What was asked for; if nothing was, fp32 for the models of the recorded curves, and what is measured to be faster for others."""
-    wanted = arguments.precision or ("fp32" if arguments.model in BASES else "auto")
+    wanted = arguments.precision or ("fp32" if arguments.model in assets.BASES else "auto")
     if wanted != "auto":
         return wanted
-    choice, sentence = faster_precision(model, rows, config)
+    batch = rows.select(np.arange(min(config.batch_size, len(rows))))  # a batch is all it times; a large file need not be counted for it
+    choice, sentence = faster_precision(model, batch, config)
     print(sentence)
     return choice
 
@@ -182,15 +189,15 @@ def bench_command(arguments: argparse.Namespace) -> int:
     """What each idea of the fast path gains, model by model; where time goes, how cost grows, what the start costs."""
     from . import bench, bench_data, figures_speed, profiling  # nothing else needs them
 
-    rounds = {name: arguments.rounds if name != "minimind2_small" else 1 for name in arguments.models}
+    plan = {name: (arguments.rounds, 2) if name in assets.BASES else (1, 1) for name in arguments.models}  # rounds, steps
     rows, more = [], {}
-    bar = tqdm(total=sum(rounds.values()) * len(bench.LADDER), unit="variant")
+    bar = tqdm(total=sum(rounds for rounds, _ in plan.values()) * len(bench.LADDER), unit="variant")
 
     def progress(what: str) -> None:
         bar.set_description(what)
         bar.update()
-    for name in arguments.models:
-        rows += bench.ladder(name, rounds=rounds[name], steps=1 if name == "minimind2_small" else 2, progress=progress)
+    for name, (rounds, steps) in plan.items():
+        rows += bench.ladder(name, rounds=rounds, steps=steps, progress=progress)
     bar.close()
     print(bench.report(rows))
     print("tokens/s: real tokens, padding not counted. of peak: useful FLOP/s over the best matrix product of that precision measured just now.\n"
@@ -292,7 +299,7 @@ def main(words: list[str] | None = None) -> int:
     except BadLineError as error:
         print(f"error: {error.bad_line} To go on without such lines: --skip-bad-lines.", file=sys.stderr)
         return 1
-    except (ValueError, OSError, ArithmeticError, LookupError, RuntimeError) as error:
+    except (ValueError, OSError, ArithmeticError, MissingTrials, FailedTrials) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

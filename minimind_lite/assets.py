@@ -18,6 +18,7 @@ from .conversations import Conversation, read
 from .model import LanguageModel
 from .records import Run
 
+BASES = ("nano", "lite")  # sizes of which a pretrained checkpoint is shipped
 DOMAINS = ("zh", "code", "en", "math", "zh_classical")
 NAMES = {"zh": "Chinese", "code": "code", "en": "English", "math": "maths", "zh_classical": "classical Chinese"}
 

@@ -29,6 +29,7 @@ from .batching import collate
 from .chat import EncodedRows
 from .config import ModelConfig, TrainConfig
 from .loss import masked_cross_entropy, token_cross_entropy
+from .machine import processor
 from .model import LanguageModel
 from .trainer import batch_gradient, make_optimizer
 from .workers import Workers, available_cores
@@ -140,9 +141,9 @@ def ladder(model_name: str, *, steps: int = 2, rounds: int = 3, progress: Callab
     Raises `ArithmeticError` where a variant's gradient differs from the plain one by more than MAX_DIFFERENCE.
     """
     data = assets.sft_rows(assets.chat())
-    batches = np.random.default_rng(0).permutation(len(data))[:steps * BATCH].reshape(steps, BATCH)
+    batches = some_batches(data, steps)
     peak, seconds = {p: matmul_peak(dtype) for p, dtype in DTYPES.items()}, {v.name: [] for v in LADDER}
-    model = _model(model_name)
+    model = load_model(model_name)
     with Workers() as pool, Workers(0) as alone:
         difference = differences(model, data, batches[0], pool, alone)
         if wrong := [f"{v.name} by {difference[v.name]:.0e}" for v in LADDER if not difference[v.name] <= MAX_DIFFERENCE[v.precision]]:
@@ -150,7 +151,7 @@ def ladder(model_name: str, *, steps: int = 2, rounds: int = 3, progress: Callab
         for _ in range(rounds):
             for variant in LADDER:
                 progress(f"{model_name}: {variant.name}")
-                seconds[variant.name].append(_time_steps(_model(model_name), data, batches, variant, pool if variant.side_by_side else alone))
+                seconds[variant.name].append(_time_steps(load_model(model_name), data, batches, variant, pool if variant.side_by_side else alone))
     lengths, supervised = data.lengths()[batches], data.supervised()[batches]
     flops = useful_flops(model.config, lengths.ravel(), supervised.ravel()) / steps
     medians = [statistics.median(seconds[v.name]) for v in LADDER]
@@ -167,14 +168,19 @@ def peak_memory(model_name: str, variant: Variant) -> float:
 def one_step(model_name: str, number: int) -> None:
     """What `peak_memory` runs in a process of its own; prints megabytes."""
     data, variant = assets.sft_rows(assets.chat()), LADDER[number]
-    batches = np.random.default_rng(0).permutation(len(data))[:BATCH].reshape(1, BATCH)
     with Workers(None if variant.side_by_side else 0) as workers:
-        _time_steps(_model(model_name), data, batches, variant, workers, warm_up=False)
+        _time_steps(load_model(model_name), data, some_batches(data, 1), variant, workers, warm_up=False)
     print(bench_data.peak_mb())
 
 
-def _model(name: str) -> LanguageModel:
-    return assets.base_model(name) if name in ("nano", "lite") else LanguageModel(ModelConfig.preset(name))
+def load_model(name: str) -> LanguageModel:
+    """The shipped base of that size, or a preset with random weights where none is shipped: as quick, whatever it knows."""
+    return assets.base_model(name) if name in assets.BASES else LanguageModel(ModelConfig.preset(name))
+
+
+def some_batches(data: EncodedRows, steps: int) -> np.ndarray:
+    """Rows (steps, BATCH) of the data in random order, always the same."""
+    return np.random.default_rng(0).permutation(len(data))[:steps * BATCH].reshape(steps, BATCH)
 
 
 def differences(model: LanguageModel, data: EncodedRows, rows: np.ndarray, pool: Workers, alone: Workers) -> dict[str, float]:
@@ -213,18 +219,9 @@ def report(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def _processor() -> str:
-    """Name of the processor, where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
-
-
 def environment() -> dict[str, str | int | float]:
     """Where figures were measured, with the matrix products that they are held against."""
-    return {"processor": _processor(), "machine": platform.machine(), "cores": available_cores(), "workers": Workers().n,
+    return {"processor": processor(), "machine": platform.machine(), "cores": available_cores(), "workers": Workers().n,
             "threads_in_operations": torch.get_num_threads(), "torch": torch.__version__.split("+")[0], "python": platform.python_version(),
             **{f"matmul_gflops_{p}": round(matmul_peak(dtype) / 1e9) for p, dtype in DTYPES.items()}}
 

@@ -16,7 +16,7 @@ from . import evidence as ev
 from .effects import Interval
 from .evidence import Evidence
 from .spikes import MIN_HEIGHT
-from .trials import Trial
+from .trials import MissingTrials, Trial
 
 SPIKE = MIN_HEIGHT   # nats: what the detector takes for a spike
 SAME = 0.3           # nats: two heights are the same if their difference is shown to be smaller
@@ -274,20 +274,16 @@ class Verdict:
     def measured(self) -> str:
         """The first effect, in words and figures."""
         name, found = next(iter(self.effects.items()))
-        return f"{name}: {_figures(found)}"
-
-
-def _figures(i: Interval) -> str:
-    return f"{i.mean:+.2f} (one seed)" if i.n == 1 else str(i)
+        return f"{name}: {found}"
 
 
 def scoreboard(evidence: Evidence, *, partial: bool = False) -> list[Verdict]:
-    """A verdict on each claim. Where trials are missing, raises `LookupError`, or leaves the claim out if `partial`."""
+    """A verdict on each claim. Where trials are missing, raises `MissingTrials`, or leaves the claim out if `partial`."""
     found = []
     for claim in CLAIMS:
         try:
             found.append(Verdict(claim, *claim.rule(evidence)))
-        except LookupError:
+        except MissingTrials:
             if not partial:
                 raise
     return found
@@ -305,5 +301,5 @@ def text(verdicts: list[Verdict]) -> str:
     lines = []
     for v in verdicts:
         lines += [f"{v.claim.id}  {v.claim.text}  →  {v.outcome.upper()}  ({v.seeds} seed{'s' * (v.seeds != 1)}; our bet: {v.claim.prediction})"]
-        lines += [f"      {name}: {_figures(i)}" for name, i in v.effects.items()]
+        lines += [f"      {name}: {i}" for name, i in v.effects.items()]
     return "\n".join(lines)

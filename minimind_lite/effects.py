@@ -28,7 +28,13 @@ class Interval:
     n: int  # values, or pairs
 
     def __str__(self) -> str:
-        return f"{self.mean:+z.2f} [{self.low:z.2f}, {self.high:z.2f}]"
+        return self.text()
+
+    def text(self, digits: int = 2, *, sign: str = "+") -> str:
+        """In figures; the mean alone where one seed leaves the interval endless. `sign` "" leaves a plus out."""
+        if not math.isfinite(self.low):
+            return f"{self.mean:{sign}z.{digits}f} (one seed)"
+        return f"{self.mean:{sign}z.{digits}f} [{self.low:z.{digits}f}, {self.high:z.{digits}f}]"
 
     def excludes(self, value: float) -> bool:
         """The whole interval lies on one side of `value`."""

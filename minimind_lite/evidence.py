@@ -7,7 +7,7 @@ and gets an interval back. Nothing is trained here.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -16,8 +16,7 @@ import numpy as np
 from . import assets, effects, readings, spikes
 from .effects import Interval
 from .readings import Reading
-from .records import Run
-from .trials import Store, Trial
+from .trials import MissingTrials, Store, Trial
 
 LARGE = ("code", "en", "math", "zh_classical")  # segments; the tiny one is a question of its own
 Which = tuple[str, str]  # experiment, variant
@@ -38,12 +37,12 @@ class Evidence:
     seeds: tuple[int, ...] | None = None
 
     def common(self, *which: Which) -> list[int]:
-        """Seeds for which all these trials are recorded. Raises `LookupError` where there is none."""
+        """Seeds for which all these trials are recorded. Raises `MissingTrials` where there is none."""
         sets = [set(self.store.seeds(e, v)) for e, v in which]
         found = sorted(set.intersection(*sets) & set(self.seeds if self.seeds is not None else sets[0]))
         if not found:
             names = ", ".join(f"{e} {v!r}" for e, v in which)
-            raise LookupError(f"no seed has all of {names} recorded; python -m minimind_lite claims makes them.")
+            raise MissingTrials(f"no seed has all of {names} recorded; python -m minimind_lite claims makes them.")
         return found
 
     def each(self, value: Callable[..., float], *which: Which) -> Interval:
@@ -65,40 +64,45 @@ def _trial(store: Store, experiment: str, variant: str, seed: int) -> Trial:
     return store.get(experiment, variant, seed)
 
 
-def over_large(run: Run, field: str) -> float:
-    """Mean of a field of `Reading` over the large segments that the run has."""
-    found = readings.read(run)
+@cache
+def read(trial: Trial) -> Mapping[str, Reading]:
+    """Every segment of a trial's first epoch, by name; read once, since most rules ask for more than one field."""
+    return readings.read(trial.run)
+
+
+def over_large(found: Mapping[str, Reading], field: str) -> float:
+    """Mean of a field of `Reading` over the large segments that there are."""
     return float(np.mean([getattr(found[name], field) for name in LARGE if name in found]))
 
 
 def height(trial: Trial) -> float:
     """Mean height of the large segments, nats."""
-    return over_large(trial.run, "height")
+    return over_large(read(trial), "height")
 
 
 def inside(trial: Trial) -> float:
     """Mean over the large segments of the mean height inside, nats."""
-    return over_large(trial.run, "mean_height")
+    return over_large(read(trial), "mean_height")
 
 
 def recovery(trial: Trial) -> float:
     """Mean over the large segments of t_end - L, conversations."""
-    return over_large(trial.run, "recovery")
+    return over_large(read(trial), "recovery")
 
 
 def harm(trial: Trial) -> float:
     """Mean over the large segments of the rise of the Chinese probe, nats."""
-    return over_large(trial.run, "harm")
+    return over_large(read(trial), "harm")
 
 
 def flagged(trial: Trial) -> float:
     """How many of the five segments the detector flags."""
-    return float(sum(r.flagged for r in readings.read(trial.run).values()))
+    return float(sum(r.flagged for r in read(trial).values()))
 
 
 def sorted_back_height(trial: Trial) -> float:
     """Mean height of the large segments when every conversation's own loss is sorted back into file order, nats."""
-    return over_large(readings.in_file_order(trial.run), "height")
+    return over_large(readings.read(readings.in_file_order(trial.run)), "height")
 
 
 def largest(trial: Trial) -> float:
@@ -124,10 +128,15 @@ def probe_rise(trial: Trial, probe: str = "zh") -> float:
     return float(losses[steps > start].max() - losses[steps <= start][-1])
 
 
+def median_before(trial: Trial) -> float:
+    """Median loss of the steps before the event of a pulse trial, a window of them, nats."""
+    return float(np.median(trial.run.loss[:trial.run.info["event"][0]][-spikes.WINDOW:]))
+
+
 def event_height(trial: Trial) -> float:
     """Largest loss in the event of a pulse trial or just after it, above the median before it, nats."""
     start, stop = trial.run.info["event"]
-    return float(trial.run.loss[start:stop + 1].max() - np.median(trial.run.loss[:start][-spikes.WINDOW:]))
+    return float(trial.run.loss[start:stop + 1].max() - median_before(trial))
 
 
 def roughness(trial: Trial) -> float:
@@ -145,4 +154,4 @@ def seen(frozen: Trial, batch_size: int) -> tuple[float, float, float]:
 
 def reading(trial: Trial, segment: str) -> Reading:
     """One segment of a trial."""
-    return readings.read(trial.run)[segment]
+    return read(trial)[segment]

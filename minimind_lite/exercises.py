@@ -27,14 +27,15 @@ TWO_ROUNDS = (("user", "3+4?"), ("assistant", "7"), ("user", "7+1?"), ("assistan
 DESIGN_VOCABULARY, DESIGN_LEAST, DESIGN_MOST = 6400, 1_800_000, 2_000_000
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """A finite number that is not a truth value."""
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _check_number(value: float | None, right: float, advice: Callable[[float], str], success: str, *, tolerance: float) -> bool:
     if value is None:
         return verdict([NOT_YET], "")
-    if not _is_number(value):
+    if not is_number(value):
         return verdict([f"expected a number, got {value!r}."], "")
     problems = [] if abs(value - right) <= tolerance else [f"{value:,} is not it. {advice(float(value))}"]
     return verdict(problems, success)
@@ -78,7 +79,7 @@ def check_supervised(positions: Sequence[int] | None) -> bool:
     """Lesson 01: positions of the supervised tokens of `TWO_ROUNDS`, counted from 0."""
     if positions is None:
         return verdict([NOT_YET], "")
-    if not isinstance(positions, (list, tuple, set)) or not all(_is_number(p) for p in positions):
+    if not isinstance(positions, (list, tuple, set)) or not all(is_number(p) for p in positions):
         return verdict([f"expected a list of positions, for instance [3, 4], got {positions!r}."], "")
     chat = assets.chat()
     ids, mask = chat.encode(TWO_ROUNDS)
@@ -108,7 +109,7 @@ def check_longest_row(row: int | None) -> bool:
     """Lesson 01: the row (from 0) of data/sft.jsonl with the most tokens."""
     if row is None:
         return verdict([NOT_YET], "")
-    if not _is_number(row):
+    if not is_number(row):
         return verdict([f"expected a row number, got {row!r}. Try numpy's argmax on data.lengths()."], "")
     lengths = assets.sft_rows(assets.chat(), max_len=1 << 30).lengths()
     longest, row, problems = int(lengths.argmax()), int(row), []

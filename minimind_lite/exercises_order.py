@@ -11,16 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from . import laws, order
+from .exercises import NOT_YET, is_number
 from .lessons import verdict
-
-NOT_YET = "not yet: put your answer in and run the cell again."
 
 
 def _number(value: object, right: float, *, tolerance: float, slips: Mapping[str, float], advice: str, success: str) -> bool:
     """Right within `tolerance`; otherwise the first of the `slips` (advice -> wrong value) that it is near, else the general advice."""
     if value is None:
         return verdict([NOT_YET], "")
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)) or not math.isfinite(value):
+    if not is_number(value):
         return verdict([f"expected a number, got {value!r}."], "")
     if abs(value - right) <= tolerance:
         return verdict([], success)
@@ -35,7 +34,7 @@ def check_buffer_size(size: int | None, *, length: int = 256, share: float = 0.2
     """The smallest buffer K that keeps the expected peak share of `length` rows at `share` or less: within 5 % above."""
     if size is None:
         return verdict([NOT_YET], "")
-    if isinstance(size, bool) or not isinstance(size, (int, float, np.integer, np.floating)) or not size > 0 or not math.isfinite(size):
+    if not is_number(size) or not size > 0:
         return verdict([f"expected a positive number of rows, got {size!r}."], "")
     least, found = -length / math.log1p(-share), laws.buffer_share(length, size)
     problems = []

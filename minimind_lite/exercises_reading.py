@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from . import laws
-from .exercises import NOT_YET, _is_number
+from .exercises import NOT_YET, is_number
 from .lessons import verdict
+
+Value = TypeVar("Value")
 
 # Lesson 07: three micro-batches, supervised tokens and token means
 THREE = ((100, 2.0), (20, 3.0), (5, 6.0))
@@ -31,7 +34,7 @@ def check_two_averages(mean_of_means: float | None, token_mean: float | None) ->
     """Lesson 07: both averages of the micro-batches `THREE`, to two digits."""
     if mean_of_means is None or token_mean is None:
         return verdict([NOT_YET], "")
-    if not (_is_number(mean_of_means) and _is_number(token_mean)):
+    if not (is_number(mean_of_means) and is_number(token_mean)):
         return verdict([f"expected two numbers, got {mean_of_means!r} and {token_mean!r}."], "")
     n, m = np.array(THREE).T
     usual, right = laws.mean_of_means(n * m, n), laws.token_mean(n * m, n)
@@ -87,6 +90,12 @@ def check_weight(weight: Callable[[int, int, int], float] | None) -> bool:
 # Lesson 08
 
 
+def _one_by_one(answers: Mapping[str, object], right: Mapping[str, Value], wrong: Callable[[str, object, Value], str]) -> list[str]:
+    """What is wrong with each of several answers, by name: not yet given, or what `wrong` says of it ("" for nothing)."""
+    said = {name: "not yet." if answers.get(name) is None else wrong(name, answers[name], value) for name, value in right.items()}
+    return [f"{name}: {text}" for name, text in said.items() if text]
+
+
 def check_log(answers: Mapping[str, float | int | None], lines: Sequence[str], accumulation_steps: int, batch_size: int, every: int) -> bool:
     """Lesson 08: read off a MiniMind log: the true loss of its first line, conversations between two lines, line (from 0) of the highest value."""
     if all(v is None for v in answers.values()):
@@ -97,13 +106,11 @@ def check_log(answers: Mapping[str, float | int | None], lines: Sequence[str], a
     advice = {"first_loss": f"The script divided by {accumulation_steps} before it printed: multiply back.",
               "conversations_between": f"The number in brackets counts micro-batches; {accumulation_steps} of them are one batch of {batch_size}.",
               "highest_line": "Count lines from 0, and look for the largest loss."}
-    problems = []
-    for name, value in right.items():
-        given = answers.get(name)
-        if given is None:
-            problems.append(f"{name}: not yet.")
-        elif not _is_number(given) or abs(given - value) > (0.06 if name == "first_loss" else 0):
-            problems.append(f"{name}: {given!r} is not it. {advice[name]}")
+    def wrong(name: str, given: object, value: float) -> str:
+        close = is_number(given) and abs(given - value) <= (0.06 if name == "first_loss" else 0)
+        return "" if close else f"{given!r} is not it. {advice[name]}"
+
+    problems = _one_by_one(answers, right, wrong)
     shown = batch_size // accumulation_steps
     return verdict(problems, f"Right: {right['first_loss']:.2f} nats, a line for every {between} conversations, and line "
                              f"{right['highest_line']} is the highest. Each line shows {shown} conversations of these {between}.")
@@ -117,15 +124,12 @@ def check_causes(causes: Mapping[str, str | None]) -> bool:
              "b": "What repeats with a period, and what does the flag do to the order?",
              "c": "A spike comes back down. This does not: what begins in the middle of the file?",
              "d": "How far can the weights move at such a rate?"}
-    problems = []
-    for case, right in FIELD.items():
-        given = causes.get(case)
-        if given is None:
-            problems.append(f"{case}: not yet.")
-        elif given not in CAUSES:
-            problems.append(f"{case}: choose one of the letters {', '.join(CAUSES)}, got {given!r}.")
-        elif given != right:
-            problems.append(f"{case}: hardly {CAUSES[given]}. {hints[right]}")
+    def wrong(case: str, given: object, right: str) -> str:
+        if given not in CAUSES:
+            return f"choose one of the letters {', '.join(CAUSES)}, got {given!r}."
+        return "" if given == right else f"hardly {CAUSES[given]}. {hints[right]}"
+
+    problems = _one_by_one(causes, FIELD, wrong)
     return verdict(problems, "Right, all four: " + "; ".join(f"{case}: {CAUSES[right]}" for case, right in FIELD.items()) + ".")
 
 
@@ -133,7 +137,7 @@ def check_log_interval(every: int | None, length: int, batch_size: int, *, at_le
     """Lesson 08: the longest log interval with which a segment of `length` rows is touched with probability `at_least`."""
     if every is None:
         return verdict([NOT_YET], "")
-    if not _is_number(every) or every != int(every) or every < 1:
+    if not is_number(every) or every != int(every) or every < 1:
         return verdict([f"expected a whole number of steps, 1 or more, got {every!r}."], "")
     right = max(i for i in range(1, length + batch_size) if laws.logged_touch(length, batch_size, every=i) >= at_least)
     shown = laws.logged_touch(length, batch_size, every=int(every))

@@ -13,7 +13,7 @@ from . import optimisers, procedures, readings
 from .catalogue import PULSE
 from .claims import HARM, SAME
 from .evidence import Evidence
-from .exercises import NOT_YET
+from .exercises import NOT_YET, is_number
 from .lessons import verdict
 from .plots import _RENDER, Plot, _axes, _style
 from .records import Run
@@ -43,7 +43,7 @@ def check_frozen_height(height: float | None, frozen: Run) -> bool:
     """Height of the first segment in the frozen run, nats."""
     if height is None:
         return verdict([NOT_YET], "")
-    if not isinstance(height, (int, float, np.floating)) or isinstance(height, bool):
+    if not is_number(height):
         return verdict([f"expected a number of nats, got {height!r}."], "")
     first, found = readings.segments(frozen)[0], readings.read(frozen)
     right = found[readings.segment_name(first)].height
@@ -108,7 +108,7 @@ def check_twin(factor: float | None, records: Evidence, seed: int) -> bool:
     """A pulse of `factor` times the learning rate (trained here, half a minute at most) as tall as the odd rows of that layout, within SAME."""
     if factor is None:
         return verdict([NOT_YET], "")
-    if not isinstance(factor, (int, float, np.integer, np.floating)) or isinstance(factor, bool) or not 1 < factor <= 100:
+    if not is_number(factor) or not 1 < factor <= 100:
         return verdict([f"expected a number above 1 and up to 100, got {factor!r}."], "")
     wanted = ev.event_height(records.trial("E2", "odd rows, no pulse", seed))
     run = procedures.pulse(World(), seed, PULSE | {"rows": "base", "factor": float(factor), "after": 8}).run
@@ -141,7 +141,7 @@ def check_adam_step(step: float | None) -> bool:
     right, plain = (float(optimisers.toy_steps(rule)[optimisers.ODD_STEP]) for rule in ((0.9, 0.999), "sgd"))
     if step is None:
         return verdict([NOT_YET], "")
-    if not isinstance(step, (int, float, np.floating)) or isinstance(step, bool):
+    if not is_number(step):
         return verdict([f"expected a number, got {step!r}."], "")
     problem = f"{step:.3f} is not it; the mean of the gradients is about 1.9 and the mean square about 5.7 there (both corrected for their start)."
     if abs(step - plain) < 0.01:

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.textpath import TextPath
 
-from . import laws, spikes
+from . import laws, readings, spikes
 from .assets import Segment
 from .effects import Interval
 from .logged import Curve
@@ -276,7 +276,7 @@ def troubles(runs: Mapping[str, Run], *, probe: str = "zh", title: str = "", siz
         figure, (ax, below) = _axes(size, 2, [1, 1])
         for (name, run), (colour, style), marker in zip(runs.items(), LINES, MARKERS):
             ax.plot(run.column("step"), run.loss, color=colour, ls=style, lw=1.6, label=drawable(name))
-            below.plot(*_probe_to_the_end(run, probe), color=colour, ls=style, lw=1.6, marker=marker, ms=5)
+            below.plot(*readings.probe_to_the_end(run, probe), color=colour, ls=style, lw=1.6, marker=marker, ms=5)
         for each in (ax, below):
             each.axvspan(*event, color="#DDDDDD", lw=0, zorder=0)
         ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=11)
@@ -284,16 +284,11 @@ def troubles(runs: Mapping[str, Run], *, probe: str = "zh", title: str = "", siz
         below.set(ylabel="held-out Chinese (nats)" if probe == "zh" else f"held-out {probe} (nats)", xlabel="optimiser steps (grey: the trouble)")
     said = []
     for name, run in runs.items():
-        steps, losses = _probe_to_the_end(run, probe)
+        steps, losses = readings.probe_to_the_end(run, probe)
         before = losses[steps <= event[0]][-1]
         said.append(f"{name}: training loss up to {run.loss[event[0]:event[1] + 1].max():.2f}, probe {before:.2f} before, "
                     f"{losses.max():.2f} at most, {losses[-1]:.2f} at the end")
     return Plot(figure, "; ".join(said) + ".")
-
-
-def _probe_to_the_end(run: Run, probe: str) -> tuple[np.ndarray, np.ndarray]:
-    steps, losses = run.probe(probe)
-    return np.append(steps, len(run)), np.append(losses, run.info["probes_after"][probe])
 
 
 def judged(values: Sequence[float], *, window: int, n_sigma: float = 7.0, title: str = "", size: tuple[float, float] = (10, 4.6)) -> Plot:

@@ -46,15 +46,8 @@ def forest(panels: Mapping[str, Mapping[str, Interval]], *, title: str = "", eff
         axes[0].set_yticks(range(len(names)), [drawable(n) for n in names])
         axes[0].set_ylim(len(names) - 0.5, -0.7)
         figure.suptitle(drawable(title), x=0.01, ha="left")
-    said = "; ".join(f"{what}: " + ", ".join(f"{n} {said_as(i, digits)}" for n, i in found.items()) for what, found in panels.items())
+    said = "; ".join(f"{what}: " + ", ".join(f"{n} {i.text(digits, sign='')}" for n, i in found.items()) for what, found in panels.items())
     return Plot(figure, f"{title}. Mean and 95 % interval. {said}.")
-
-
-def said_as(i: Interval, digits: int = 2) -> str:
-    """An interval in figures, or its mean alone where there is one seed."""
-    if not math.isfinite(i.low):
-        return f"{i.mean:z.{digits}f} (one seed)"
-    return f"{i.mean:z.{digits}f} [{i.low:z.{digits}f}, {i.high:z.{digits}f}]"
 
 
 def height_against_share(points: Mapping[str, Sequence[tuple[float, float]]], *, title: str = "", size: tuple[float, float] = (9.5, 5)) -> Plot:

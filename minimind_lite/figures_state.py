@@ -98,8 +98,7 @@ def inside_said(records: Evidence, *, harm: float) -> str:
 
 def with_probe(run: Run, segments: Sequence[Segment], *, probe: str = "zh", title: str = "", size: tuple[float, float] = (10, 5.2)) -> Plot:
     """Training loss above, a held-out probe below on a scale of the same length in nats; odd segments shaded."""
-    steps, losses = run.probe(probe)
-    steps, losses = np.append(steps, len(run)), np.append(losses, run.info["probes_after"][probe])
+    steps, losses = readings.probe_to_the_end(run, probe)
     seen = np.append(run.column("samples_seen"), run.records[-1].samples_seen + len(run.records[-1].rows))
     with _RENDER, matplotlib.rc_context(_style()):
         figure, (ax, below) = _axes(size, 2, [1, 1])
@@ -119,11 +118,16 @@ def with_probe(run: Run, segments: Sequence[Segment], *, probe: str = "zh", titl
                         f"measurements, from {losses.min():.2f} to {losses.max():.2f}. Both scales span the same number of nats.")
 
 
+def _swapped(trial: Trial, state: str, kind: str) -> float:
+    """Loss of a kind of batch under a state in a swap trial, mean over the large segments, nats."""
+    return float(np.mean([cell[state][kind] for name, cell in trial.values["swap"].items() if name in ev.LARGE]))
+
+
 def swap_table(records: Evidence) -> list[dict[str, object]]:
     """Loss by state (rows) and by batch (columns), means over segments and layouts, nats; and the spread each way."""
     seeds = records.common(("E2", "swap"))
-    cells = {kind: {state: np.mean([[cell[state][kind] for name, cell in records.trial("E2", "swap", s).values["swap"].items() if name in ev.LARGE]
-                                    for s in seeds]) for state in STATES} for kind in ("odd", "base")}
+    cells = {kind: {state: np.mean([_swapped(records.trial("E2", "swap", s), state, kind) for s in seeds]) for state in STATES}
+             for kind in ("odd", "base")}
     table = [{"state": state, "the segment's first batch": cells["odd"][state], "ordinary rows after it": cells["base"][state],
               "difference by rows": cells["odd"][state] - cells["base"][state]} for state in STATES]
     spread = {kind: max(c.values()) - min(c.values()) for kind, c in cells.items()}
@@ -133,9 +137,8 @@ def swap_table(records: Evidence) -> list[dict[str, object]]:
 
 def swap_said(records: Evidence) -> str:
     """What the swap shows of rows and of states: sentences."""
-    cell = lambda t, state, kind: float(np.mean([c[state][kind] for name, c in t.values["swap"].items() if name in ev.LARGE]))
-    rows = {state: records.each(lambda t, state=state: cell(t, state, "odd") - cell(t, state, "base"), ("E2", "swap")) for state in STATES}
-    spread = {kind: records.each(lambda t, kind=kind: max(cell(t, s, kind) for s in STATES) - min(cell(t, s, kind) for s in STATES), ("E2", "swap"))
+    rows = {state: records.each(lambda t, state=state: _swapped(t, state, "odd") - _swapped(t, state, "base"), ("E2", "swap")) for state in STATES}
+    spread = {kind: records.each(lambda t, kind=kind: np.ptp([_swapped(t, s, kind) for s in STATES]), ("E2", "swap"))
               for kind in ("odd", "base")}
     harder = "; ".join(f"{state} {i}" for state, i in rows.items())
     states = "In every state" if all(i.above(0) for i in rows.values()) else "Not in every state"
@@ -162,7 +165,7 @@ def tell_apart(records: Evidence, *, spike: float = 0.3, harm: float = 0.1) -> l
     (rise, sick_rise), (lead, sick_lead), (tail, sick_tail) = both(ev.probe_rise), both(_first_loss), both(_still_above)
     left, sick_left = (records.each(lambda a, b: ev.after(a, "zh") - ev.after(b, "zh"), w, calm) for w in (hard, sick))
     frozen, again = records.each(ev.height, ("E1", "frozen")), records.each(ev.event_height, calm)
-    elsewhere = records.each(_base_model_swap, ("E2", "swap"))
+    elsewhere = records.each(lambda t: _swapped(t, "base model", "odd") - _swapped(t, "base model", "base"), ("E2", "swap"))
     everywhere = records.each(lambda t: min(ev.probe_rise(t, p) for p in t.run.probe_names()), sick)
     second = records.each(_second_epoch, ("E10", "2 epochs, file"))
     back, spread = records.each(ev.sorted_back_height, ("E1", "shuffled")), records.each(_kept_by_sorting, ("E9", "pulse, nothing"))
@@ -186,12 +189,7 @@ def _tick(ok: bool, text: str) -> str:
 
 
 def _second_epoch(trial: Trial) -> float:
-    return float(np.mean([r.height for name, r in readings.read(trial.run, 1).items() if name in ev.LARGE]))
-
-
-def _base_model_swap(trial: Trial) -> float:
-    found = [c["base model"] for name, c in trial.values["swap"].items() if name in ev.LARGE]
-    return float(np.mean([c["odd"] - c["base"] for c in found]))
+    return ev.over_large(readings.read(trial.run, 1), "height")
 
 
 def _kept_by_sorting(trial: Trial) -> float:
@@ -202,14 +200,10 @@ def _kept_by_sorting(trial: Trial) -> float:
     return float(np.nanmax(heights[odd == 0]) / ev.largest(trial))
 
 
-def _median_before(trial: Trial) -> float:
-    return float(np.median(trial.run.loss[:trial.run.info["event"][0]][-spikes.WINDOW:]))
-
-
 def _still_above(trial: Trial) -> float:
     stop = trial.run.info["event"][1]
-    return float(np.mean(trial.run.loss[stop + 8:stop + 13]) - _median_before(trial))
+    return float(np.mean(trial.run.loss[stop + 8:stop + 13]) - ev.median_before(trial))
 
 
 def _first_loss(trial: Trial) -> float:
-    return float(trial.run.loss[trial.run.info["event"][0]] - _median_before(trial))
+    return float(trial.run.loss[trial.run.info["event"][0]] - ev.median_before(trial))

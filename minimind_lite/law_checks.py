@@ -57,13 +57,10 @@ class FileRows:
 
 def file_rows(run: Run) -> FileRows:
     """The first epoch of a run, sorted back into file order. Raises `ValueError` where a row was left out or met twice."""
-    rows, losses, tokens = (np.concatenate([getattr(r, k) for r in run.records if r.epoch == 0]) for k in ("rows", "sample_losses", "sample_tokens"))
-    if not np.array_equal(np.sort(rows), np.arange(len(rows))):
+    rows, losses, tokens = readings.sorted_back(run)
+    if not np.array_equal(rows, np.arange(len(rows))):
         raise ValueError(f"every row must be met once, got {len(rows)} rows, {len(np.unique(rows))} different; take a plain pass.")
-    back, odd = np.argsort(rows), np.zeros(len(rows), bool)
-    for s in readings.segments(run):
-        odd[s.start:s.stop] = True
-    return FileRows(losses[back], tokens[back], odd)
+    return FileRows(losses, tokens, readings.odd_rows(run, len(rows)))
 
 
 def large(run: Run) -> dict[str, Segment]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from . import records
 from .records import Run
 
 
@@ -89,12 +90,7 @@ def lines(run: Run, every: int) -> list[str]:
 
 def micro_sums(run: Run, size: int | None = None) -> list[tuple[np.ndarray, np.ndarray]]:
     """Per step, sums of losses (M,) and tokens (M,) of its micro-batches of `size` conversations (default: as it was cut)."""
-    found = []
-    for r in run.records:
-        starts = np.arange(0, len(r.rows), size or -(-len(r.rows) // len(r.micro_losses)))
-        sums = np.where(r.sample_tokens > 0, r.sample_losses, 0.0) * r.sample_tokens
-        found.append((np.add.reduceat(sums, starts), np.add.reduceat(r.sample_tokens, starts)))
-    return found
+    return [records.micro_sums(r.sample_losses, r.sample_tokens, size or -(-len(r.rows) // len(r.micro_losses))) for r in run.records]
 
 
 def _micro_means(run: Run, size: int | None) -> list[np.ndarray]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import matplotlib
 import numpy as np
@@ -65,4 +64,4 @@ def no_harm(n: int) -> Interval:
 def as_it_stands(run: Run) -> Run:
     """A run with rollbacks as its last version of each step: what a plot by step shows."""
     last = {r.step: r for r in run.records}
-    return Run(run.info, tuple(replace(last[step], step=step) for step in sorted(last)))
+    return Run(run.info, tuple(last[step] for step in sorted(last)))

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from . import assets
-from .bench import BATCH, LADDER, Variant, gradient
+from .bench import BATCH, LADDER, Variant, gradient, load_model, some_batches
+from .chat import EncodedRows
 from .config import ModelConfig, TrainConfig
 from .model import LanguageModel
 from .trainer import make_optimizer, train
@@ -31,13 +32,12 @@ FAST = next(v for v in LADDER if v.name == "a micro-batch per core")
 def breakdown(model_name: str, *, variant: Variant = FAST, steps: int = 2) -> dict[str, float]:
     """Share of a step's time by kind of work, on one thread; what no part claims is "element-wise and the rest"."""
     data = assets.sft_rows(assets.chat())
-    model = assets.base_model(model_name) if model_name in ("nano", "lite") else LanguageModel(ModelConfig.preset(model_name))
+    model = load_model(model_name)
     optimizer, threads = make_optimizer(model, TrainConfig()), torch.get_num_threads()
-    batches = np.random.default_rng(0).permutation(len(data))[:steps * BATCH].reshape(steps, BATCH)
     torch.set_num_threads(1)
     try:
         with Workers(0) as alone, torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
-            for rows in batches:
+            for rows in some_batches(data, steps):
                 gradient(model, data, rows, variant, alone)
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                 optimizer.step()
@@ -70,8 +70,8 @@ def scaling(*, progress: Callable[[str], None] = lambda _: None) -> dict[str, ob
             "model_seconds": size_seconds, "model_slope": slope(costs, size_seconds)}
 
 
-def _timed(model: LanguageModel, data: object) -> float:
-    """Seconds of a pass, its first step not counted double: the fastest of two."""
+def _timed(model: LanguageModel, data: EncodedRows) -> float:
+    """Seconds of a pass: the faster of two, since the first warms up."""
     found = []
     for _ in range(2):
         start = time.perf_counter()

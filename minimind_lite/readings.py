@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import spikes
+from . import laws, spikes
 from .assets import Segment
 from .procedures import segment_name
-from .records import Run
+from .records import Run, StepRecord
 
 BASE_BATCHES = spikes.WINDOW  # at most so many base batches before a segment make its baseline
 
@@ -39,9 +39,25 @@ def segments(run: Run) -> list[Segment]:
     return [Segment(**s) for s in run.info["segments"]]
 
 
-def shares(run: Run, segment: Segment, epoch: int = 0) -> np.ndarray:
-    """Share of each step's conversations that lie in the segment (steps,); 0 in other epochs."""
-    return np.array([np.mean((r.rows >= segment.start) & (r.rows < segment.stop)) if r.epoch == epoch else 0.0 for r in run.records])
+def shares(run: Run, segment: Segment, epoch: int | None = 0) -> np.ndarray:
+    """Share of each step's conversations that lie in the segment (steps,); 0 in other epochs, unless `epoch` is None."""
+    met = lambda r: epoch is None or r.epoch == epoch
+    return np.array([np.mean((r.rows >= segment.start) & (r.rows < segment.stop)) if met(r) else 0.0 for r in run.records])
+
+
+def sorted_back(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows (N,) of the first epoch in ascending order, the loss that each had at its own step, and its supervised tokens."""
+    rows, losses, tokens = (np.concatenate([getattr(r, k) for r in run.records if r.epoch == 0]) for k in ("rows", "sample_losses", "sample_tokens"))
+    order = np.argsort(rows)
+    return rows[order], losses[order], tokens[order]
+
+
+def odd_rows(run: Run, n: int) -> np.ndarray:
+    """True where one of the layout's `n` rows belongs to an odd segment, (n,)."""
+    odd = np.zeros(n, bool)
+    for s in segments(run):
+        odd[s.start:s.stop] = True
+    return odd
 
 
 def in_file_order(run: Run, batch_size: int = 16) -> Run:
@@ -49,26 +65,24 @@ def in_file_order(run: Run, batch_size: int = 16) -> Run:
 
     What a curve would look like if order had no influence on what a loss is.
     """
-    rows, losses, tokens = (np.concatenate([getattr(r, k) for r in run.records if r.epoch == 0]) for k in ("rows", "sample_losses", "sample_tokens"))
-    order, records = np.argsort(rows), []
-    for i, part in enumerate(np.split(order, range(batch_size, len(order), batch_size))):
-        known = np.where(tokens[part] > 0, losses[part], 0.0)
-        loss = float((known * tokens[part]).sum() / tokens[part].sum())
-        records.append(type(run.records[0])(step=i, epoch=0, samples_seen=i * batch_size, loss=loss, tokens=int(tokens[part].sum()), lr=0.0,
-                                            grad_norm=float("nan"), micro_losses=np.array([loss]), rows=rows[part], sample_losses=losses[part],
-                                            sample_tokens=tokens[part], seconds=0.0))
-    return Run(run.info, tuple(records))
+    rows, losses, tokens = sorted_back(run)
+    batch_losses, starts = laws.rebin(losses, tokens, batch_size=batch_size), range(0, len(rows), batch_size)
+    return Run(run.info, tuple(
+        StepRecord(step=i, epoch=0, samples_seen=start, loss=float(loss), tokens=int(tokens[start:start + batch_size].sum()), lr=0.0,
+                   grad_norm=float("nan"), micro_losses=np.array([loss]), rows=rows[start:start + batch_size],
+                   sample_losses=losses[start:start + batch_size], sample_tokens=tokens[start:start + batch_size], seconds=0.0)
+        for i, (start, loss) in enumerate(zip(starts, batch_losses))))
 
 
 def read(run: Run, epoch: int = 0) -> dict[str, Reading]:
     """Every segment that the curve touches with a base batch before it, by name."""
-    every = segments(run)
-    odd = sum(np.array([np.mean((r.rows >= s.start) & (r.rows < s.stop)) for r in run.records]) for s in every)
+    held = [(s, shares(run, s, None)) for s in segments(run)]
+    odd, now = sum(share for _, share in held), run.column("epoch") == epoch
     flagged = spikes.baseline(run.loss).flagged if len(run) > spikes.WINDOW else np.zeros(len(run), bool)
     base = (odd == 0) & ~flagged
     found = {}
-    for s in every:
-        share = shares(run, s, epoch)
+    for s, share in held:
+        share = np.where(now, share, 0.0)
         step = int(np.argmax(share))
         before = np.flatnonzero(base[:step])[-BASE_BATCHES:]
         if share[step] > 0 and len(before):
@@ -84,7 +98,7 @@ def _read_one(run: Run, segment: Segment, share: np.ndarray, step: int, base: np
     over = np.flatnonzero(excess[step:] < spikes.END_Z * sigma)
     end = step + (int(over[0]) if len(over) else len(excess) - step)
     seen = np.append(run.column("samples_seen"), run.records[-1].samples_seen + len(run.records[-1].rows))
-    steps, probe = _with_the_end(run, "zh")
+    steps, probe = probe_to_the_end(run, "zh")
     last = int(np.flatnonzero(share > 0)[-1])
     earlier, later = probe[steps <= onset], probe[steps > last]
     return Reading(float(excess[step]), float(excess[whole].mean()) if len(whole) else float(excess[step]), float(excess[step] / sigma),
@@ -92,7 +106,7 @@ def _read_one(run: Run, segment: Segment, share: np.ndarray, step: int, base: np
                    float(later[0] - earlier[-1]) if len(earlier) and len(later) else float("nan"))
 
 
-def _with_the_end(run: Run, probe: str) -> tuple[np.ndarray, np.ndarray]:
+def probe_to_the_end(run: Run, probe: str) -> tuple[np.ndarray, np.ndarray]:
     """Steps and losses of a probe, that after the last step included where it was measured."""
     steps, losses = run.probe(probe)
     final = run.info.get("probes_after", {})
@@ -109,11 +123,8 @@ def rebinned(run: Run, batch_size: int, *, phase: int = 0) -> tuple[np.ndarray, 
 
     The first batch ends after `phase` rows (a whole batch for 0). Exact for a frozen model, whatever order it was met in.
     """
-    rows, losses, tokens = (np.concatenate([getattr(r, k) for r in run.records if r.epoch == 0]) for k in ("rows", "sample_losses", "sample_tokens"))
-    order = np.argsort(rows)
-    starts = np.unique(np.concatenate([[0], np.arange(phase or batch_size, len(order), batch_size)]))
-    sums = np.add.reduceat((np.where(tokens > 0, losses, 0.0) * tokens)[order], starts)
-    return sums / np.add.reduceat(tokens[order], starts), starts
+    _, losses, tokens = sorted_back(run)
+    return laws.rebin(losses, tokens, batch_size=batch_size, phase=phase), np.unique([0, *range(phase, len(losses), batch_size)])
 
 
 def visibility(run: Run, segment: Segment, batch_size: int, *, phases: int = 16) -> tuple[float, float, float]:
@@ -122,12 +133,8 @@ def visibility(run: Run, segment: Segment, batch_size: int, *, phases: int = 16)
     Height: the batch with the largest share of the segment (the first of these) against the mean of
     all batches without any odd row. Noise: the standard deviation of random batches of base rows.
     """
-    odd, heights = np.zeros(sum(len(r.rows) for r in run.records), bool), []
-    for s in segments(run):
-        odd[s.start:s.stop] = True
-    rows, losses, tokens = (np.concatenate([getattr(r, k) for r in run.records]) for k in ("rows", "sample_losses", "sample_tokens"))
-    sums, counts = np.empty(len(rows)), np.empty(len(rows))
-    sums[rows], counts[rows] = np.where(tokens > 0, losses, 0.0) * tokens, tokens
+    rows, losses, counts = sorted_back(run)
+    odd, sums, heights = odd_rows(run, len(rows)), np.where(counts > 0, losses, 0.0) * counts, []
     level = sums[~odd].sum() / counts[~odd].sum()
     for phase in np.unique(np.linspace(0, batch_size - 1, phases).round().astype(int)):
         values, starts = rebinned(run, batch_size, phase=int(phase))

@@ -143,11 +143,15 @@ class Run:
         return cls(info, tuple(_read_records(folder)))
 
 
-def _micro_means(losses: np.ndarray, tokens: np.ndarray, size: int) -> np.ndarray:
+def micro_sums(losses: np.ndarray, tokens: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Summed losses (M,) and tokens (M,) of micro-batches of `size` conversations, from token means (B,) and tokens (B,)."""
     starts = np.arange(0, len(losses), size)
-    sums = np.add.reduceat(np.where(tokens > 0, losses, 0.0) * tokens, starts)
-    counts = np.add.reduceat(tokens, starts)
-    return np.divide(sums, counts, out=np.full(len(starts), np.nan), where=counts > 0)
+    return np.add.reduceat(np.where(tokens > 0, losses, 0.0) * tokens, starts), np.add.reduceat(tokens, starts)
+
+
+def _micro_means(losses: np.ndarray, tokens: np.ndarray, size: int) -> np.ndarray:
+    sums, counts = micro_sums(losses, tokens, size)
+    return np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)
 
 
 def _read_records(folder: Path) -> Iterator[StepRecord]:

@@ -29,10 +29,19 @@ import numpy as np
 from . import __version__, assets, layouts
 from .chat import Chat, EncodedRows
 from .layouts import Layout, Pool
+from .machine import processor
 from .records import Run
 
 # Modules that decide what numbers a run gives; a change in any makes old records "of other code".
 NUMERIC = ("config", "chat", "order", "batching", "model", "loss", "workers", "trainer", "layouts", "procedures")
+
+
+class MissingTrials(LookupError):
+    """Trials that an answer needs are not recorded."""
+
+
+class FailedTrials(RuntimeError):
+    """Trials ended with an error; the others are recorded."""
 
 
 class World:
@@ -98,9 +107,9 @@ class Experiment:
         raise ValueError(f"{self.id} has no variant {name!r}; it has {', '.join(v.name for v in self.variants)}.")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trial:
-    """A recorded outcome."""
+    """A recorded outcome; told from others by identity, so that what is read off it can be kept."""
 
     experiment: str
     variant: str
@@ -129,15 +138,7 @@ def environment() -> dict[str, str]:
     import torch
 
     return {"version": __version__, "torch": torch.__version__.split("+")[0], "python": platform.python_version(), "numpy": np.__version__,
-            "machine": platform.machine(), "vector": torch.backends.cpu.get_cpu_capability(), "processor": _processor()}
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+            "machine": platform.machine(), "vector": torch.backends.cpu.get_cpu_capability(), "processor": processor()}
 
 
 class Store:
@@ -171,11 +172,11 @@ class Store:
         return sum(json.loads(row["info"])["code"] != code for e in experiments for row in self._table(e.id).values())
 
     def get(self, experiment: str, variant: str, seed: int) -> Trial:
-        """A recorded trial. Raises `LookupError` that says how to make it where it is missing."""
+        """A recorded trial. Raises `MissingTrials` that says how to make it where there is none."""
         row = self._table(experiment).get((variant, seed))
         if row is None:
-            raise LookupError(f"no trial {experiment} {variant!r} with seed {seed} in {self.folder}; "
-                              f"python -m minimind_lite claims --only {experiment} makes it.")
+            raise MissingTrials(f"no trial {experiment} {variant!r} with seed {seed} in {self.folder}; "
+                                f"python -m minimind_lite claims --only {experiment} makes it.")
         info = json.loads(row["info"])
         columns = {k.removeprefix("run/"): np.array(v) for k, v in row.items() if k.startswith("run/") and v is not None}
         run = Run.from_columns(info["run"], columns) if columns else None
@@ -249,7 +250,7 @@ def _one_thread_each() -> None:
 def run(jobs: Sequence[Job], store: Store, *, processes: int) -> Iterator[Job]:
     """Run trials side by side in `processes` processes; each is recorded, then yielded, as it ends.
 
-    One that fails does not stop the others; at the end `RuntimeError` names all that did, with the first cause.
+    One that fails does not stop the others; at the end `FailedTrials` names all that did, with the first cause.
     """
     code_fingerprint()  # of what is loaded now, whatever becomes of the files meanwhile
     failed: list[tuple[Job, BaseException]] = []
@@ -267,4 +268,4 @@ def run(jobs: Sequence[Job], store: Store, *, processes: int) -> Iterator[Job]:
             pool.shutdown(wait=False, cancel_futures=True)
     if failed:
         names = ", ".join(f"{j.experiment.id} {j.variant.name!r} seed {j.seed}" for j, _ in failed)
-        raise RuntimeError(f"{len(failed)} trials failed: {names}. The first: {failed[0][1]!r}") from failed[0][1]
+        raise FailedTrials(f"{len(failed)} trials failed: {names}. The first: {failed[0][1]!r}") from failed[0][1]

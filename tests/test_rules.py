@@ -15,14 +15,14 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = sorted((ROOT / "minimind_lite").glob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-FLOORS = {"config": 0, "records": 0, "workers": 0, "effects": 0,
+FLOORS = {"machine": 0, "config": 0, "records": 0, "workers": 0, "effects": 0,
           "conversations": 1, "model": 1, "loss": 1, "spikes": 1,
           "chat": 2, "order": 2, "checkpoint": 2,
           "batching": 3, "assets": 3, "encoded": 3, "laws": 3, "tokens": 3,
           "layouts": 4, "trainer": 4, "experiments": 5, "trials": 5, "procedures": 6, "catalogue": 7,
           "readings": 7, "evidence": 8, "replay": 8, "claims": 9, "bench_data": 4, "bench": 5, "profiling": 6, "figures_speed": 7,
           "plots": 6, "lessons": 7, "lab": 7, "figures_state": 9, "optimisers": 8, "exercises": 10, "exercises_state": 11, "__main__": 10,
-          "figures_curves": 9, "logged": 1, "law_checks": 8, "figures_laws": 9, "figures_order": 10, "exercises_order": 10, "exercises_reading": 11}
+          "figures_curves": 9, "logged": 1, "law_checks": 8, "figures_laws": 9, "figures_order": 10, "exercises_order": 11, "exercises_reading": 11}
 
 
 def imported(path: Path) -> set[str]:
@@ -52,7 +52,7 @@ def test_no_instrument_reads_the_truth():
 
 
 def test_training_imports_no_plotting_widgets_or_datasets():
-    code = ("import sys; from minimind_lite import trainer, assets; "
+    code = ("import sys; from minimind_lite import trainer, assets, __main__; "
             "print([m for m in ('matplotlib', 'ipywidgets', 'datasets', 'pandas', 'IPython') if m in sys.modules])")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
