@@ -3,6 +3,7 @@
     python data/build.py            rebuild it all (about five minutes on two cores)
     python data/build.py --files    only the text files and the tokenizer (seconds)
     python data/build.py --runs     only the recorded runs, from the base models that are there
+    python data/build.py --lab      only the recorded runs of the Spike Lab that are missing
     python data/build.py --check    rebuild into a temporary folder and compare with what is committed
 
 corpus/*.jsonl -> check -> split (probes, pretraining, SFT, disjoint) -> layout of sft.jsonl
@@ -26,12 +27,13 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from minimind_lite import checkpoint, conversations, experiments, layouts, trainer
+from minimind_lite import checkpoint, conversations, experiments, layouts, recordings, trainer, trials
 from minimind_lite.chat import Chat, EncodedRows, load_tokenizer, train_tokenizer
 from minimind_lite.config import ModelConfig, TrainConfig
 from minimind_lite.conversations import Conversation
 from minimind_lite.layouts import CHINESE, ODD
 from minimind_lite.model import LanguageModel
+from minimind_lite.workers import available_cores
 
 DATA = Path(__file__).resolve().parent
 SEED = 173  # the issue in which the spikes were first reported
@@ -144,6 +146,16 @@ def build_runs() -> None:
         shutil.move(Path(scratch) / "runs", DATA / "runs")
 
 
+def build_lab() -> None:
+    """Record the runs of the Spike Lab that are missing; a stop loses only what is running."""
+    store = trials.Store(DATA / "lab")
+    jobs = recordings.jobs(store)
+    form = "{l_bar}{bar}| {n:.1f}/{total:.1f} passes [{elapsed}<{remaining}]"
+    with tqdm(total=round(sum(job.variant.cost for job in jobs), 1), desc="runs of the lab", bar_format=form) as bar:
+        for job in trials.run(jobs, store, processes=available_cores()):
+            bar.update(job.variant.cost)
+
+
 def probe_loss(folder: Path, name: str) -> float:
     """Loss of a base model over all probes, in nats."""
     data = Chat(load_tokenizer(folder / "tokenizer.json")).encode_rows(conversations.read(folder / "probes.jsonl"))
@@ -175,17 +187,22 @@ def main() -> int:
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--files", action="store_true", help="text files and tokenizer only")
     choice.add_argument("--runs", action="store_true", help="recorded runs only")
+    choice.add_argument("--lab", action="store_true", help="recorded runs of the Spike Lab only, those that are missing")
     choice.add_argument("--check", action="store_true", help="rebuild into a temporary folder and compare")
     arguments = parser.parse_args()
     if arguments.check:
         return min(check(), 1)
-    if not arguments.runs:
+    everything = not (arguments.files or arguments.runs or arguments.lab)
+    if arguments.files or everything:
         build_text(DATA)
-    if not (arguments.runs or arguments.files):
+    if everything:
         for name in BASES:
             build_base(name, DATA)
-    if not arguments.files:
+        shutil.rmtree(DATA / "lab", ignore_errors=True)  # of the base models before
+    if arguments.runs or everything:
         build_runs()
+    if arguments.lab or everything:
+        build_lab()
     return 0
 
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from multiprocessing import get_context, parent_process
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -31,6 +32,9 @@ from .chat import Chat, EncodedRows
 from .layouts import Layout, Pool
 from .machine import processor
 from .records import Run
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # Modules that decide what numbers a run gives; a change in any makes old records "of other code".
 NUMERIC = ("config", "chat", "order", "batching", "model", "loss", "workers", "trainer", "layouts", "procedures")
@@ -153,7 +157,8 @@ class Store:
             path, rows = self.folder / f"{experiment}.parquet", []
             if path.exists():
                 import pyarrow.parquet as pq
-                rows = pq.read_table(path).to_pylist()
+                table = pq.read_table(path)
+                rows = [{n: _value(column[i]) for n, column in zip(table.column_names, table.columns)} for i in range(len(table))]
             self._rows[experiment] = {(r["variant"], r["seed"]): r for r in rows}
         return self._rows[experiment]
 
@@ -178,7 +183,7 @@ class Store:
             raise MissingTrials(f"no trial {experiment} {variant!r} with seed {seed} in {self.folder}; "
                                 f"python -m minimind_lite claims --only {experiment} makes it.")
         info = json.loads(row["info"])
-        columns = {k.removeprefix("run/"): np.array(v) for k, v in row.items() if k.startswith("run/") and v is not None}
+        columns = {k.removeprefix("run/"): v for k, v in row.items() if k.startswith("run/") and v is not None}
         run = Run.from_columns(info["run"], columns) if columns else None
         return Trial(experiment, variant, seed, info, json.loads(row["values"]), run)
 
@@ -200,12 +205,14 @@ class Store:
         names = list(dict.fromkeys(name for row in rows for name in row))
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary = self.folder / f".{experiment}.{os.getpid()}.tmp"
-        pq.write_table(pa.table({n: [_plain(row.get(n)) for row in rows] for n in names}), temporary, compression="zstd")
+        pq.write_table(pa.table({n: [row.get(n) for row in rows] for n in names}), temporary, compression="zstd")
         os.replace(temporary, self.folder / f"{experiment}.parquet")
 
 
-def _plain(value: object) -> object:
-    return np.asarray(value) if isinstance(value, list) else value
+def _value(scalar: pa.Scalar) -> object:
+    """A cell of a table as a plain value; a list as an array, which is far quicker than a list of objects."""
+    values = getattr(scalar, "values", None)
+    return scalar.as_py() if values is None else values.to_numpy(zero_copy_only=False)
 
 
 @dataclass(frozen=True)
