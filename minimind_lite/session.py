@@ -1,0 +1,328 @@
+"""One learner at one bench: what the knobs answer, the run that trains, the runs that stay. No widget and no figure.
+
+    turn a knob -> the recorded run, at once          (nothing starts)
+    run         -> a live run over the recorded one   (never two)
+    pin         -> a curve that stays while the knobs change
+
+The run of the moment is either the recorded answer to the knobs or the live run, whose knobs stay
+as they were when it began.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from . import assets, recordings, spikes
+from .chat import EncodedRows
+from .config import TrainConfig
+from .lab_state import MOST_PINS, Knobs, LabState, Pin
+from .live import LiveRun
+from .records import Run, StepRecord
+from .trainer import make_optimizer, mean_loss
+from .wording import say
+
+LEASE = 0.6      # seconds of training that one tick of the clock pays for: a few ticks, so that none is missed, and no more
+GHOSTS = 2       # runs that stay in grey without being pinned
+PATIENCE = 10.0  # seconds that Step waits for its step: the largest batch and all probes take less
+SPEED = 20       # last steps from which the remaining time is worked out
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """A curve with its name: recorded, worked out, or trained here. Without a run, it is yet to be trained."""
+
+    name: str
+    knobs: Knobs
+    run: Run | None
+    source: str  # recorded | rearranged | trained
+    total: int   # steps of the whole schedule
+
+    @property
+    def steps(self) -> int | None:
+        """Steps done, where it was stopped before its end; None for a whole run."""
+        return None if self.run is None or len(self.run) == self.total else len(self.run)
+
+
+def describe_knobs(knobs: Knobs, language: str = "en") -> str:
+    """A run in a few words: its order and batch, and whatever else is not at its default."""
+    kind, _, size = knobs.order.partition(":")
+    words = [say(language, f"order:{kind}", k=size), say(language, "d.batch", v=knobs.batch)]
+    for name, value in knobs.changes().items():
+        if name not in ("order", "batch", "log_every") and not (name == "average" and knobs.accumulation == 1):
+            words.append(say(language, f"d.optimizer={value}") if name == "optimizer" else say(language, f"d.{name}", v=value))
+    return ("，" if language == "zh" else ", ").join(words)
+
+
+def _same(a: Shown, b: Shown) -> bool:
+    """Whether two are one curve."""
+    return (a.source, a.knobs.setup(), a.run and len(a.run)) == (b.source, b.knobs.setup(), b.run and len(b.run))
+
+
+class LabSession:
+    """The state of a lab and the runs in it; every public method leaves both consistent."""
+
+    def __init__(self, state: LabState) -> None:
+        self.state = state
+        self.recordings = recordings.Recordings()
+        self.status = "ready"              # ready | running | paused | stopped | finished | failed
+        self.error = ""
+        self.ghosts: list[Shown] = []      # newest last
+        self.pinned: list[Shown] = []
+        self.under: Shown | None = None    # the recorded run of the live one's knobs, to lie under it
+        self.live: LiveRun | None = None
+        self._closed: LiveRun | None = None
+        self._live_knobs: Knobs | None = None
+        self._records: list[StepRecord] = []
+        self._after: dict[str, float] = {}
+        self._warm: threading.Event | None = None
+        self._found: tuple[tuple[object, ...], list[spikes.SpikeEvent]] | None = None
+        self.answer = self._recorded(state.run)
+        for pin in state.pins:
+            found = self._recorded(pin.knobs, name=pin.name)
+            run = Run(found.run.info, found.run.records[:pin.steps]) if found.run is not None and pin.steps else found.run
+            self.pinned.append(replace(found, run=run))
+
+    # What is there
+
+    @cached_property
+    def data(self) -> EncodedRows:
+        """data/sft.jsonl, encoded when first needed."""
+        return assets.sft_rows(assets.chat())
+
+    @cached_property
+    def probes(self) -> dict[str, EncodedRows]:
+        """Held-out conversations by domain."""
+        return assets.probes(assets.chat())
+
+    @property
+    def current(self) -> Shown:
+        """The run of the moment: the live one, if there is one, else the recorded answer to the knobs."""
+        if self._live_knobs is None:
+            return self.answer
+        run = Run(self._info(self._live_knobs), tuple(self._records)) if self._records else None
+        return Shown(describe_knobs(self._live_knobs, self.state.language), self._live_knobs, run, "trained", self.total)
+
+    @property
+    def total(self) -> int:
+        """Optimiser steps of the run of the moment, when it is whole."""
+        return (self._live_knobs or self.state.run).setup().config.total_steps(self.n_rows)
+
+    @cached_property
+    def n_rows(self) -> int:
+        """Conversations of the file."""
+        return len(assets.conversations())
+
+    @property
+    def changed(self) -> bool:
+        """Whether the knobs say something else than the live run."""
+        return self._live_knobs is not None and self._live_knobs.setup() != self.state.run.setup()
+
+    def events(self) -> list[spikes.SpikeEvent]:
+        """Spikes of the run of the moment; looked for once."""
+        key = (self.answer, self._live_knobs, len(self._records))
+        if self._found is None or self._found[0] != key:
+            run = self.current.run
+            self._found = (key, [] if run is None else spikes.find(run.loss))
+        return self._found[1]
+
+    def seconds(self) -> float | None:
+        """About how long the rest of the run of the moment, or a new one, takes on this machine; None before it is known."""
+        if self.status in ("running", "paused") and len(self._records) > 1:
+            # Its first step pays for the start, and a step with probes for more than itself.
+            last = [r.seconds for r in self._records[1:][-SPEED:]]
+            return float(np.mean(last)) * (self.total - len(self._records))
+        return self.recordings.seconds(self.state.run.setup(), self.n_rows)
+
+    def warm_up(self, *, wait: float = 0.0) -> None:
+        """Do in the background, once, what the first step would wait for: data, a timed batch, an optimiser. Waits for the timing, if asked."""
+        if self._warm is None:
+            self._warm = threading.Event()
+            threading.Thread(target=self._do_warm_up, name="minimind-lite-warm-up", daemon=True).start()
+        self._warm.wait(wait)
+
+    def _do_warm_up(self) -> None:
+        torch.set_num_threads(1)  # a setting of each thread
+        try:
+            model = assets.base_model(recordings.MODEL)
+            self.recordings.time_a_batch(model, self.data)
+        finally:
+            self._warm.set()
+        make_optimizer(model, TrainConfig())  # the first one of a process makes torch load a great deal
+
+    # What a learner does
+
+    def turn(self, knobs: Knobs) -> None:
+        """Other knobs: shows what is recorded for them. A run that trains or is paused goes on being shown."""
+        if knobs == self.state.run:
+            return
+        alike = knobs.setup() == self.state.run.setup()  # log_every turns no run into another
+        self.state = replace(self.state, run=knobs)
+        if alike or self.status in ("running", "paused"):
+            if self._live_knobs is not None and not self.changed:
+                self._live_knobs = knobs
+            self.answer = self._recorded(knobs)
+            return
+        self._shelve()
+        self._to_answer()
+
+    def view(self, **changes: object) -> None:
+        """Other axes, lines, language or opened step; touches no run."""
+        self.state = replace(self.state, **changes)
+        if "language" in changes:
+            self.answer = self._recorded(self.state.run)
+
+    def start(self) -> None:
+        """Run: resume a paused run, or begin one with the knobs as they are. While one trains, nothing."""
+        if self.status == "running":
+            return
+        if self.status != "paused" or self.changed:
+            self._begin()
+        self.status = "running"
+        self.live.lease(LEASE)
+
+    def tick(self) -> int:
+        """Take what was trained since the last tick and pay for more; the number of new steps. Raises what training raised."""
+        if self.status != "running":
+            return 0
+        self.live.lease(LEASE)
+        return self._take()
+
+    def pause(self) -> None:
+        """Hold the run; a step in flight is finished first and, if it is quick, taken."""
+        if self.status == "running":
+            self.live.lease(0)
+            self._take(wait=0.2 if self.live.training else 0.0)
+            if self.status == "running":
+                self.status = "paused"
+
+    def step(self) -> int:
+        """Train one optimiser step, of a paused run or a new one; the number of new steps. Raises what training raised."""
+        if self.status == "running":
+            self.pause()
+        if self.status != "paused" or self.changed:
+            self._begin()
+            self.status = "paused"
+        self.live.allow(1)
+        return self._take(wait=PATIENCE)
+
+    def stop(self) -> None:
+        """End the live run at once; its curve stays until a knob is turned."""
+        if self.status in ("running", "paused"):
+            self.live.lease(0)
+            self._take()
+            self._release()
+            if self.status != "finished":
+                self.status = "stopped"
+            if self.changed:
+                self._shelve()
+                self._to_answer()
+
+    def reset(self) -> None:
+        """Forget the live run and the grey ones, and show what is recorded for the knobs; pinned runs stay."""
+        self._release()
+        self.ghosts = []
+        self._to_answer()
+
+    def pin(self, name: str | None = None) -> None:
+        """Keep the curve of the moment. Raises `ValueError` where there is none, where it is pinned already, or where MOST_PINS are."""
+        now, language = self.current, self.state.language
+        if now.run is None:
+            raise ValueError(say(language, "nothing to pin"))
+        if len(self.pinned) == MOST_PINS:
+            raise ValueError(say(language, "too many pins"))
+        if any(_same(p, now) for p in self.pinned):
+            raise ValueError(say(language, "pinned twice"))
+        self.pinned.append(replace(now, name=name or now.name))
+        self._pins_to_state()
+
+    def rename(self, index: int, name: str) -> None:
+        """Another name for a pinned run; an empty one gives back the name that its knobs make."""
+        pin = self.pinned[index]
+        self.pinned[index] = replace(pin, name=name.strip() or describe_knobs(pin.knobs, self.state.language))
+        self._pins_to_state()
+
+    def remove(self, index: int) -> None:
+        """Let a pinned run go."""
+        del self.pinned[index]
+        self._pins_to_state()
+
+    def close(self) -> None:
+        """End whatever trains; the session can be thrown away."""
+        self._release()
+        if self.status in ("running", "paused"):
+            self.status = "stopped"
+
+    def idle(self, seconds: float) -> bool:
+        """Wait until a run that was ended has finished its step in flight; whether it has."""
+        return self._closed is None or self._closed.join(seconds)
+
+    # How it is done
+
+    def _recorded(self, knobs: Knobs, *, name: str = "") -> Shown:
+        setup = knobs.setup()
+        run = self.recordings.find(setup)
+        source = "rearranged" if run is not None and run.info.get("rearranged") else "recorded"
+        return Shown(name or describe_knobs(knobs, self.state.language), knobs, run, source, setup.config.total_steps(self.n_rows))
+
+    def _info(self, knobs: Knobs) -> dict[str, object]:
+        setup = knobs.setup()
+        return {"train_config": setup.config.to_dict(), "pulse": setup.pulse, **({"probes_after": self._after} if self._after else {})}
+
+    def _begin(self) -> None:
+        """A new live run with the knobs as they are; the old curve stays in grey."""
+        self._release()
+        self._shelve()
+        knobs, probed, after = self.state.run, self.state.probes, {}
+        self._live_knobs, self._records, self._after, self.error = knobs, [], after, ""
+        self.state = replace(self.state, opened=None)
+        found = self._recorded(knobs)
+        self.under = found if found.run is not None else None
+
+        def steps(live: LiveRun) -> Iterator[StepRecord]:
+            model, probes = assets.base_model(recordings.MODEL), self.probes if probed else {}
+            # Asked by every micro-batch: a large batch takes a second, too long to wait for after Stop.
+            model.blocks[0].register_forward_pre_hook(lambda *_: live.check())
+            yield from recordings.steps(knobs.setup(), model, self.data, probes)
+            after.update({name: mean_loss(model, rows) for name, rows in probes.items()})
+        self.live = LiveRun(steps, after=self._closed)
+
+    def _take(self, *, wait: float = 0.0) -> int:
+        try:
+            new = self.live.take(wait=wait)
+        except Exception as error:
+            self.status, self.error = "failed", f"{type(error).__name__}: {error}"
+            self._release()
+            raise
+        self._records += new
+        if self.live.ended:
+            self.status = "finished"
+            self._release()
+        return len(new)
+
+    def _release(self) -> None:
+        """Let go of the thread; what it trained stays."""
+        if self.live is not None:
+            self.live.close()
+            self._closed, self.live = self.live, None
+
+    def _shelve(self) -> None:
+        """The curve of the moment becomes a grey one, unless it is pinned or there is none."""
+        now = self.current
+        if now.run is not None and not any(_same(p, now) for p in self.pinned):
+            if now.source == "trained":  # told from the recorded run of the same knobs
+                now = replace(now, name=f"{now.name}, {say(self.state.language, 'trained')}")
+            self.ghosts = [*(g for g in self.ghosts if not _same(g, now)), now][-GHOSTS:]
+
+    def _to_answer(self) -> None:
+        self._live_knobs, self.under, self._records, self._after, self.status, self.error = None, None, [], {}, "ready", ""
+        self.state, self.answer = replace(self.state, opened=None), self._recorded(self.state.run)
+
+    def _pins_to_state(self) -> None:
+        self.state = replace(self.state, pins=tuple(Pin(p.name, p.knobs, p.steps) for p in self.pinned))
+
