@@ -189,6 +189,8 @@ def bench_command(arguments: argparse.Namespace) -> int:
     """What each idea of the fast path gains, model by model; where time goes, how cost grows, what the start costs."""
     from . import bench, bench_data, figures_speed, profiling  # nothing else needs them
 
+    if arguments.lab:
+        return _bench_lab(arguments.json)
     plan = {name: (arguments.rounds, 2) if name in assets.BASES else (1, 1) for name in arguments.models}  # rounds, steps
     rows, more = [], {}
     bar = tqdm(total=sum(rounds for rounds, _ in plan.values()) * len(bench.LADDER), unit="variant")
@@ -213,6 +215,23 @@ def bench_command(arguments: argparse.Namespace) -> int:
         bench.save(arguments.json, rows, **more)
     if arguments.picture:
         figures_speed.waterfall(rows).save(arguments.picture)
+    return 0
+
+
+def _bench_lab(json_file: Path | None) -> int:
+    """How quickly the Spike Lab answers."""
+    from . import bench_lab, browser
+
+    if why := browser.missing():
+        print(f"Nothing is measured on the screen: {why}.")
+    with tqdm(total=2 + bench_lab.ROUNDS + (0 if why else 2), unit="part") as bar:
+        def progress(what: str) -> None:
+            bar.set_description(what)
+            bar.update()
+        lines = bench_lab.measure(screen=not why, progress=progress)
+    print(bench_lab.report(lines))
+    if json_file:
+        bench_lab.save(json_file, lines)
     return 0
 
 
@@ -265,6 +284,7 @@ def _bench_parser(commands: argparse._SubParsersAction) -> None:
                    help="minimind2_small takes the longest, and is measured in one round")
     p.add_argument("--rounds", type=_positive, default=3, help="how often each variant is measured, in turn; the median counts")
     p.add_argument("--profile", action="store_true", help="also where time goes, how cost grows with rows and size, what the start costs")
+    p.add_argument("--lab", action="store_true", help="instead, how quickly the Spike Lab answers, in the kernel and in a browser if there is one")
     p.add_argument("--data-mb", type=_positive, help="also encode a file of so many megabytes, in a process of its own")
     p.add_argument("--json", type=Path, help="write the figures there too")
     p.add_argument("--picture", type=Path, help="draw the speed-ups there, as PNG")

@@ -1,184 +1,380 @@
-"""The training panel: knobs, a live curve, and nothing that computes.
+"""The Spike Lab: knobs, a curve that answers at once, a run that trains over it, and spikes that open.
 
-Rules it keeps, each for a reason:
- 1. The browser is the clock. `widgets.Play` ticks; a tick is one message and trains for one short
-    chunk. The next tick comes only after the answer, so nothing queues up, and between two ticks
-    every other button is heard. No thread, no polling.
+    lab = SpikeLab(preset="as reported")        all knobs
+    lab = SpikeLab(knobs=("order", "batch"))    a teacher's choice of knobs
+    lab = SpikeLab.from_state("lab=1&…")        what somebody sent
+
+A thin shell: `session` knows which run is shown and trains it, `figures_lab` paints, `inspection`
+opens a step, `comparison` puts two runs side by side. Rules that it keeps, each for a reason:
+
+ 1. The browser is the clock. `widgets.Play` ticks; a tick takes what was trained, repaints, and pays
+    for the next moment of training. Nothing queues up, and a closed page trains nothing.
  2. A figure is PNG bytes in a `widgets.Image`: redrawn in place, never stacked, on any front end.
  3. One lock around every callback: some kernels run callbacks on a second thread.
- 4. `run(n)` is the same chunk in the foreground, for front ends without widgets.
- 5. The stored notebook shows a picture, since the panel carries one beside its widgets.
+ 4. An error in a callback is shown in the panel; nobody would see it elsewhere.
+ 5. One run at a time in a kernel: a new lab, or a run started in another, ends the run before.
+ 6. `run()` is the same in the foreground, for front ends without widgets; interrupt is its Stop.
+ 7. The stored notebook shows a picture, since the lab carries one beside its widgets.
 """
 
 from __future__ import annotations
 
-import sys
+import html
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from weakref import WeakSet
 
 import ipywidgets as W
+import numpy as np
 from IPython.display import Image, display
 
-from . import assets, plots, spikes
-from .config import TrainConfig
-from .records import Run, StepRecord
-from .trainer import train
+from . import comparison
+from .figures_lab import Canvas, Scene, mimebundle, sentence
+from .inspection import Inspector, page
+from .lab_panel import OWN_CLOCK, Panel
+from .lab_state import KNOBS, LabState
+from .lab_state import preset as named_preset
+from .records import Run
+from .session import LabSession, Shown
+from .spikes import WINDOW
+from .wording import say
 
-CHUNK_SECONDS = 0.25  # training between two repaints: four a second, and Stop is heard within one
-GHOSTS = 3            # earlier runs that stay visible in grey
-ORDERS = {"off (file order)": "file", "once": "shuffle_once", "every epoch": "shuffle", "buffer of 128": "buffer:128"}
-PLAIN_HTML = '<link rel="stylesheet" href="https://stackpath.bootstrapcdn.com/font-awesome/4.7.0/css/font-awesome.min.css">'
+NOW = -1        # the run of the moment, among the places of pinned runs
+PATIENCE = 0.5  # seconds that the first picture may wait for an estimate of the training time
+REPAINT = 0.2   # seconds between two pictures of a run in the foreground
+_labs: WeakSet[SpikeLab] = WeakSet()  # of this kernel
 
 
-class TrainingPanel:
-    """Train from the shipped base model with three knobs and watch the curve.
+class SpikeLab:
+    """One lab: as the last line of a cell it shows its panel. `session` is what it does, `widgets` how it looks.
 
-    `knobs` chooses which are shown ("shuffle", "batch", "accumulation"); `recorded` names a
-    recorded run that is there, in grey, before anything is trained. A changed knob takes effect
-    with the next new run and starts nothing by itself. Raises `ValueError` for an unknown knob.
+    `preset` names a choice of all knobs (`lab_state.PRESETS`), `knobs` those that are shown (all, if
+    left out), and any further choice of a `LabState` may be given by name: `lines`, `axis`, `scale`,
+    `band`, `probes`, `language`. Raises `ValueError` for anything unknown.
     """
 
-    def __init__(self, *, knobs: tuple[str, ...] = ("shuffle", "batch", "accumulation"), model: str = "nano",
-                 recorded: str | None = None, config: TrainConfig = TrainConfig()) -> None:
-        made = {"shuffle": W.Dropdown(options=ORDERS, value=config.order, description="shuffle"),
-                "batch": W.SelectionSlider(options=[4, 8, 16, 32, 64, 128], value=config.batch_size, description="batch size"),
-                "accumulation": W.Dropdown(options={"off": 1, "2": 2, "4": 4, "8": 8}, value=1, description="accumulation")}
-        if unknown := set(knobs) - set(made):
-            raise ValueError(f"no knob {', '.join(sorted(unknown))}; knobs are {', '.join(made)}.")
-        self.knobs, self._shown, self.model, self._config = made, knobs, model, config
-        self._lock, self._panel = threading.RLock(), None
-        self._data = assets.sft_rows(assets.chat())
-        self.recorded = assets.recorded_run(recorded) if recorded else None
-        self.ghosts: list[Run] = []
-        self._begin()
+    def __init__(self, preset: str | None = None, knobs: Sequence[str] | None = None, *, lines: Sequence[str] | None = None,
+                 axis: str | None = None, scale: str | None = None, band: bool | None = None, probes: bool | None = None,
+                 language: str | None = None, state: LabState | None = None) -> None:
+        given = {"knobs": knobs and tuple(knobs), "lines": lines and tuple(lines), "axis": axis, "scale": scale, "band": band, "probes": probes,
+                 "language": language}
+        chosen = state or (named_preset(preset) if preset else LabState())
+        chosen = replace(chosen, **{k: v for k, v in given.items() if v is not None})
+        for lab in _labs:
+            lab.session.close()
+        _labs.add(self)
+        self.session = LabSession(chosen)
+        self.canvas, self.inspector = Canvas(), None
+        self.widgets: Panel | None = None
+        self._lock, self._telling = threading.RLock(), False
+        self._presets = chosen.knobs == KNOBS
+        self._compared: tuple[Shown, Shown] | None = None
+        self._rows_shown: tuple[object, ...] = ()
+        self._spikes_shown: tuple[object, ...] = ()
+        self._page_shown: tuple[object, ...] = ()
+        self._png, self.summary = b"", ""
 
-    # The run, which needs no widget front end.
+    @classmethod
+    def from_state(cls, text: str) -> SpikeLab:
+        """The lab of a state string. Raises `ValueError` for one that can't be read."""
+        return cls(state=LabState.from_string(text))
 
     @property
-    def settings(self) -> TrainConfig:
-        """The configuration that the knobs spell out now."""
-        batch, parts = self.knobs["batch"].value, self.knobs["accumulation"].value
-        return self._config.replace(order=self.knobs["shuffle"].value, batch_size=batch,
-                                    micro_batch_size=None if parts == 1 else max(1, batch // parts))
+    def state(self) -> str:
+        """The whole choice as one string; `from_state` makes the same lab of it."""
+        return self.session.state.to_string()
 
-    @property
-    def run_so_far(self) -> Run:
-        """The records of the present run."""
-        return Run({"train_config": self.config.to_dict()}, tuple(self.records))
+    # What is seen
 
-    def _begin(self) -> None:
-        self.config, self.records = self.settings, []
-        self._steps: Iterator[StepRecord] = train(assets.base_model(self.model), self._data, self.config)
-        self.total, self.finished = self.config.total_steps(len(self._data)), False
+    def scene(self) -> Scene:
+        """What the figure shows now."""
+        s, state = self.session, self.session.state
+        now, named = s.current, lambda shown: [(x.name, x.run) for x in shown if x.run is not None]
+        band = s.recordings.seeds(now.knobs.setup()) if state.band else []
+        return Scene(now.knobs.setup(), now.run, self._title(now), under=s.under and s.under.run, ghosts=named(s.ghosts), pinned=named(s.pinned),
+                     band=band, events=s.events(), opened=state.opened, lines=state.lines, log_every=state.run.log_every, axis=state.axis,
+                     scale=state.scale, probes=state.probes, language=state.language)
 
-    def new_run(self) -> None:
-        """Set the present run aside as a ghost and begin one with the knobs as they are."""
-        with self._lock:
-            if self.records:
-                self.ghosts = [*self.ghosts, self.run_so_far][-GHOSTS:]
-            self._begin()
+    def png(self) -> bytes:
+        """The figure as it stands; its sentence is then in `summary`."""
+        scene = self.scene()
+        self.summary = sentence(scene)
+        return self.canvas.png(scene, alt=self.summary)
 
-    def advance(self, *, steps: int | None = None) -> int:
-        """Train `steps` steps, or for about CHUNK_SECONDS; returns the number of steps done."""
-        with self._lock:
-            end, before = time.monotonic() + CHUNK_SECONDS, len(self.records)
-            while (len(self.records) - before < steps) if steps else (time.monotonic() < end):
-                record = next(self._steps, None)
-                if record is None:
-                    self.finished = True
-                    break
-                self.records.append(record)
-            return len(self.records) - before
+    def _title(self, now: Shown) -> str:
+        return f"{now.name} ({say(self.session.state.language, now.source)})"
 
-    def plot(self) -> plots.Plot:
-        """The figure as it stands: the present run, earlier ones in grey, spikes marked."""
-        ghosts = [*([self.recorded] if self.recorded else []), *self.ghosts]
-        run, what = (self.run_so_far, "this run") if self.records else (ghosts[-1] if ghosts else None, "recorded")
-        if run is None:
-            return plots.message("Nothing trained yet: press play, or “10 steps”.")
-        events = spikes.find(run.loss) if len(run) > spikes.WINDOW else []
-        title = self._describe(self.config) if self.records else "a recorded run; press play to train your own"
-        return plots.loss_curve({what: run}, segments=assets.segments(), events=events, title=title,
-                                ghosts=ghosts if self.records else ghosts[:-1], size=(9.5, 4.4))
+    def status(self) -> str:
+        """What is going on, and what a press of Run would do."""
+        s, words = self.session, self.session.state.language
+        now, total = s.current, s.total
+        done = 0 if now.run is None else len(now.run)
+        events = _events_said(now.run, len(s.events()), words)
+        if s.status == "ready":
+            known, left = "ready" if now.run is not None else "unrecorded", s.seconds()
+            return say(words, known if left is not None else f"{known} unknown", steps=total, events=events, seconds=left)
+        if s.status in ("running", "paused") and s.changed:
+            return say(words, "changed" if s.status == "running" else "changed paused")
+        if s.status == "running":
+            return say(words, "running", done=done, steps=total, loss=now.run.loss[-1], seconds=s.seconds() or 0) if done else say(words, "starting")
+        return say(words, s.status, done=done, steps=total, events=events, error=s.error)
 
-    @staticmethod
-    def _describe(config: TrainConfig) -> str:
-        names = {order: name for name, order in ORDERS.items()}
-        parts = config.accumulation_steps()
-        return (f"shuffle {names.get(config.order, config.order)}, batch {config.batch_size}"
-                + (f" = {parts} x {config.micro_batch_size}" if parts > 1 else ""))
+    # What a learner does, without widgets
 
-    def run(self, steps: int) -> None:
-        """Train in the foreground, redrawing in place; the notebook's interrupt button is the stop."""
-        handle, goal = display(Image(self.plot().png()), display_id=True), len(self.records) + steps
+    def run(self, steps: int | None = None) -> None:
+        """Train in the foreground, redrawing in place; the notebook's interrupt button is the stop. `steps`: just so many."""
+        self._only_one()
+        handle, painted = display(Image(self.png(), alt=self.summary), display_id=True), time.monotonic()
         try:
-            while len(self.records) < goal and not self.finished:
-                self.advance(steps=min(5, goal - len(self.records)))
-                plot = self.plot()
-                if handle is not None:
-                    handle.update(Image(plot.png(), alt=plot.summary))
+            for _ in self._foreground(steps):
+                if handle is not None and time.monotonic() - painted > REPAINT:  # there is no handle outside a notebook
+                    handle.update(Image(self.png(), alt=self.summary))
+                    painted = time.monotonic()
         except KeyboardInterrupt:
-            print(f"stopped after step {len(self.records)}; run again to go on")
+            self.session.stop()
+        if handle is not None:
+            handle.update(Image(self.png(), alt=self.summary))
+        print(self.status())
 
-    # The widgets, which only call the above.
+    def _foreground(self, steps: int | None) -> Iterator[int]:
+        """Steps done, as they are done: just so many one by one, or all of them on a lease."""
+        if steps is not None:
+            yield from (done for _ in range(steps) if (done := self.session.step()))
+            return
+        self.session.start()
+        while self.session.status == "running":
+            time.sleep(REPAINT / 4)
+            yield self.session.tick()
+
+    def close(self) -> None:
+        """End the run and take the panel away."""
+        self.session.close()
+        if self.widgets is not None:
+            self.widgets.clock.close()
+            self.widgets.box.close()
+            self.widgets = None
+
+    # The panel
 
     def panel(self) -> W.Widget:
         """Knobs, buttons and curve; built once, so that showing it twice shows the same run."""
-        if self._panel is None:
-            self.play = W.Play(min=0, max=1_000_000_000, value=0, interval=50, show_repeat=False)
-            self.step_button, self.new_button = W.Button(description="10 steps"), W.Button(description="new run")
-            plot = self.plot()
-            self.image = W.Image(value=plot.png(), format="png", layout=W.Layout(max_width="100%", flex="0 0 auto"))
-            self.status, self.sentence = W.Label(self._status()), W.HTML(plot.summary)
-            self.play.observe(lambda _: self._guarded(self._tick, wait=False), "value")
-            self.step_button.on_click(lambda _: self._guarded(lambda: self.advance(steps=10)))
-            self.new_button.on_click(lambda _: self._guarded(self.new_run))
-            for knob in self.knobs.values():
-                knob.observe(lambda _: self._guarded(self._turned), "value")
-            extra = [W.HTML(PLAIN_HTML)] if "google.colab" in sys.modules else []  # Play's icons need it there
-            self._panel = W.VBox([W.HBox([self.knobs[k] for k in self._shown], layout=W.Layout(flex_flow="row wrap")),
-                                  W.HBox([W.Label("train:"), self.play, self.step_button, self.new_button, self.status, *extra]),
-                                  self.image, self.sentence])
-        return self._panel
+        if self.widgets is None:
+            self.session.warm_up()
+            self.widgets = Panel(self.session.state, presets=self._presets)
+            self._wire(self.widgets)
+            self.session.warm_up(wait=PATIENCE)
+            self._paint()
+        return self.widgets.box
 
-    def _tick(self) -> None:
-        if self.finished:
-            self.play.playing = False  # where the front end supports it; elsewhere further ticks do nothing
+    def _wire(self, w: Panel) -> None:
+        on = lambda button, action: button.on_click(lambda _: self._guarded(action))
+
+        def changed(widget: W.Widget, action: Callable[[object], object]) -> None:
+            widget.observe(lambda change: None if self._telling else self._guarded(lambda: action(change["new"])), "value")
+        for name, knob in w.knobs.items():
+            changed(knob, lambda value, name=name: self.session.turn(replace(self.session.state.run, **{name: value})))
+        for name, view in w.views.items():
+            changed(view, lambda value, name=name: self.session.view(**{name: value}))
+        for box in w.lines.values():
+            changed(box, lambda _: self.session.view(lines=tuple(n for n, b in w.lines.items() if b.value)))
+        changed(w.preset, self._preset)
+        on(w.language, lambda: self._speak("zh" if self.session.state.language == "en" else "en"))
+        for name, action in {"run": self._run, "pause": self._pause, "step": self._step, "stop": self._stop, "reset": self._reset}.items():
+            on(w.buttons[name], action)
+        w.clock.observe(lambda change: self._ticked(), "value")
+        if OWN_CLOCK:
+            w.clock.observe(lambda change: change["new"] or self._guarded(self.session.pause), "_playing")
+        on(w.pin, self.session.pin)
+        on(w.compare, self._compare)
+        on(w.previous, lambda: self._walk(-1))
+        on(w.next, lambda: self._walk(1))
+        on(w.close, lambda: self.session.view(opened=None))
+
+    def _ticked(self) -> None:
+        """A tick of the clock. Where the Play widget is the Run button, its first tick starts the run."""
+        if OWN_CLOCK and self.session.status not in ("running", "finished", "failed"):
+            self._guarded(self._run)
+        elif self.session.status == "running":
+            self._guarded(self.session.tick, wait=False, idle=0)
         else:
-            self.advance()
+            self._hold_clock()  # a tick that was under way when the run ended
 
-    def _turned(self) -> None:
-        if not self.records:
-            self._begin()  # nothing is lost by taking the new setting at once
+    def _run(self) -> None:
+        self._only_one()
+        self.session.start()
+        if not OWN_CLOCK:
+            self.widgets.clock.playing = True
 
-    def _status(self) -> str:
-        if self.settings != self.config:
-            return f"step {len(self.records)} of {self.total}; press “new run” to train with the changed knobs"
-        if not self.records:
-            return f"ready: {self.total} steps"
-        last = self.records[-1]
-        left = (self.total - len(self.records)) * sum(r.seconds for r in self.records[-20:]) / len(self.records[-20:])
-        end = "done" if self.finished or len(self.records) == self.total else f"about {left:.0f} s left"
-        return f"step {len(self.records)} of {self.total}, loss {last.loss:.3f}, {end}"
+    def _only_one(self) -> None:
+        for lab in _labs:
+            if lab is not self:
+                lab.session.close()
 
-    def _guarded(self, action: Callable[[], object], *, wait: bool = True) -> None:
-        """Run a callback under the lock and repaint; an error is shown, for nobody else would see it."""
+    def _pause(self) -> None:
+        self.session.pause()
+
+    def _step(self) -> None:
+        self._only_one()
+        self.session.step()
+
+    def _stop(self) -> None:
+        self.session.stop()
+
+    def _reset(self) -> None:
+        self.session.reset()
+
+    def _preset(self, name: str) -> None:
+        if name:
+            chosen = named_preset(name)
+            self.session.turn(chosen.run)
+            self.session.view(**{k: getattr(chosen, k) for k in ("axis", "scale", "band", "probes", "lines")})
+
+    def _speak(self, language: str) -> None:
+        self.session.view(language=language)
+        self._tell(lambda: self.widgets.label(language))
+        self._spikes_shown = self._rows_shown = self._page_shown = ()
+        if self._compared:
+            self._show_comparison()
+
+    def _open(self, step: int) -> None:
+        run = self.session.current.run
+        if run is not None and 0 <= step < len(run):
+            self.session.view(opened=step)
+
+    def _walk(self, by: int) -> None:
+        if self.session.state.opened is not None:
+            self._open(self.session.state.opened + by)
+
+    def _compare(self) -> None:
+        """Two runs side by side: pinned ones by their place, the run of the moment as `NOW`."""
+        places = [d.value for d in self.widgets.pair]
+        if None in places or places[0] == places[1]:
+            raise ValueError(say(self.session.state.language, "two runs"))
+        self._compared = tuple(self.session.current if i == NOW else self.session.pinned[i] for i in places)
+        self._show_comparison()
+
+    def _show_comparison(self) -> None:
+        language = self.session.state.language
+        runs = {x.name if x is not self._compared[0] or x.name != self._compared[1].name else f"{x.name} (1)": x.run for x in self._compared}
+        self.widgets.comparison.value = comparison.page(runs, language=language)
+
+    # Painting
+
+    def _guarded(self, action: Callable[[], object], *, wait: bool = True, idle: object = ...) -> None:
+        """Do something under the lock and repaint, unless it gives `idle`; an error is shown, for nobody else would see it."""
         if not self._lock.acquire(blocking=wait):
-            return  # a tick is still at work on another thread; the next tick will do, a click would be lost
+            return  # a tick is still at work on another thread: the next will do; a click would be lost
         try:
-            records, n = self.records, len(self.records)
-            action()
-            if records is not self.records or n != len(self.records) or not self.records:
-                plot = self.plot()
-                self.image.value, self.sentence.value = plot.png(), plot.summary
-            self.status.value = self._status()
+            try:
+                unchanged = action() == idle and self.session.status == "running"
+            except Exception:
+                self._paint()
+                raise
+            if not unchanged:
+                self._paint()
         except Exception as error:
-            self.status.value = f"error: {type(error).__name__}: {error}"
+            self.widgets.status.value = f"<b>{say(self.session.state.language, 'error')}:</b> {html.escape(f'{type(error).__name__}: {error}')}"
         finally:
             self._lock.release()
 
+    def _tell(self, action: Callable[[], object]) -> None:
+        """Set widgets without taking their change for a learner's."""
+        self._telling = True
+        try:
+            action()
+        finally:
+            self._telling = False
+
+    def _paint(self) -> None:
+        """Bring every widget to what the session says; those that are right already are left alone."""
+        w = self.widgets
+        self._png = self.png()
+        w.image.value, w.sentence.value, w.status.value = self._png, html.escape(self.summary), html.escape(self.status())
+        self._tell(lambda: w.show_choice(self.session.state))
+        w.show_state(self.state)
+        self._buttons()
+        self._spike_buttons()
+        self._pin_rows()
+        self._show_page()
+
+    def _buttons(self) -> None:
+        status, w = self.session.status, self.widgets
+        w.buttons["run"].disabled = status == "running"
+        w.buttons["pause"].disabled = status != "running"
+        w.buttons["stop"].disabled = status not in ("running", "paused")
+        if status != "running":
+            self._hold_clock()
+
+    def _hold_clock(self) -> None:
+        name = "_playing" if OWN_CLOCK else "playing"
+        if self.widgets is not None and getattr(self.widgets.clock, name):
+            setattr(self.widgets.clock, name, False)
+
+    def _spike_buttons(self) -> None:
+        """A button per spike of the run of the moment, or one for its highest step."""
+        w, s, words = self.widgets, self.session, self.session.state.language
+        run = s.current.run
+        found = [(i, e.peak, e.peak_height, e.z) for i, e in enumerate(s.events(), start=1)]
+        key = (words, tuple(found), run is not None and int(np.argmax(run.loss)))
+        if key == self._spikes_shown:
+            return
+        self._spikes_shown = key
+        said = [(say(words, "spike", i=i, height=height, z=z), peak) for i, peak, height, z in found]
+        said = said or ([(say(words, "peak"), int(np.argmax(run.loss)))] if run is not None else [])
+        buttons = []
+        for text, step in said:
+            button = W.Button(description=text, tooltip=say(words, "spike?", step=step), layout=W.Layout(width="auto"))
+            button.on_click(lambda _, step=step: self._guarded(lambda: self._open(step)))
+            buttons.append(button)
+        w.spikes.children = [W.Label(say(words, "spikes")), *buttons] if buttons else []
+
+    def _pin_rows(self) -> None:
+        """A row per pinned run: its name, which can be changed, and a button to remove it; and the choices of Compare."""
+        w, s, words = self.widgets, self.session, self.session.state.language
+        key = (words, tuple((id(p), p.name) for p in s.pinned), s.current.run is None)
+        if key == self._rows_shown:
+            return
+        self._rows_shown, rows = key, []
+        for i, pin in enumerate(s.pinned):
+            name = W.Text(value=pin.name, continuous_update=False, layout=W.Layout(width="320px"))
+            name.observe(lambda change, i=i: self._guarded(lambda: s.rename(i, change["new"])), "value")
+            gone = W.Button(description=say(words, "remove"), tooltip=say(words, "remove?"), layout=W.Layout(width="96px"))
+            gone.on_click(lambda _, i=i: self._guarded(lambda: s.remove(i)))
+            missing = [W.Label(say(words, "pin missing", name=pin.name))] if pin.run is None else []
+            rows.append(W.HBox([name, gone, *missing]))
+        w.pins.children = [W.Label(say(words, "pinned")), *rows] if rows else []
+        options = [(p.name, i) for i, p in enumerate(s.pinned) if p.run is not None]
+        options += [(say(words, "this run"), NOW)] if s.current.run is not None else []
+        for dropdown, default in zip(w.pair, (0, 1)):
+            dropdown.options = options or [("", None)]
+            if len(options) > default:
+                dropdown.index = default
+
+    def _show_page(self) -> None:
+        """The conversations of the opened step."""
+        w, s = self.widgets, self.session
+        step, run = s.state.opened, s.current.run
+        key = (s.state.language, step, id(run.records[step]) if step is not None and run is not None and step < len(run) else None)
+        if key == self._page_shown:
+            return
+        self._page_shown = key
+        there = key[2] is not None
+        w.walk.layout.display = "flex" if there else "none"
+        if not there:
+            w.page.value = ""
+            return
+        self.inspector = self.inspector or Inspector()
+        w.page.value = page(self.inspector.open(run, step), run.records[step], language=s.state.language)
+
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> tuple[dict, dict]:
-        data, metadata = self.plot()._repr_mimebundle_()
         view = {"version_major": 2, "version_minor": 0, "model_id": self.panel().model_id}
+        data, metadata = mimebundle(self._png, self.summary)
         return {**data, "application/vnd.jupyter.widget-view+json": view}, metadata
+
+
+def _events_said(run: Run | None, n: int, language: str) -> str:
+    if run is not None and len(run) <= WINDOW:
+        return say(language, "too short")
+    return say(language, f"events={n}") if n < 2 else say(language, "events", n=n)

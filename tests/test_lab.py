@@ -1,102 +1,285 @@
-"""The panel, pressed as a browser presses it, without a browser: `play.value += 1` is a tick."""
+"""The lab, pressed as a browser presses it, without a browser: `clock.value += 1` is a tick."""
+
+import html
+import json
+import time
+from string import Formatter
 
 import pytest
 
 from minimind_lite import lab as lab_module
-from minimind_lite.config import TrainConfig
-from minimind_lite.lab import TrainingPanel
+from minimind_lite import lab_panel, wording
+from minimind_lite.lab import SpikeLab
+from minimind_lite.lab_state import CHOICES, KNOBS, LINES, PRESETS, VIEWS, Knobs
 
 
 @pytest.fixture
-def panel(monkeypatch):
-    monkeypatch.setattr(lab_module, "CHUNK_SECONDS", 0.01)
-    made = TrainingPanel(config=TrainConfig(batch_size=8))
+def lab(quick):
+    made = SpikeLab()
     made.panel()
-    return made
+    yield made
+    made.session.close()
 
 
-def test_ticks_train_and_redraw_in_place(panel):
-    image, before = panel.image, panel.image.value
-    for _ in range(2):
-        panel.play.value += 1
-    assert len(panel.records) >= 2
-    assert panel.image is image and image.value != before and bytes(image.value).startswith(b"\x89PNG")
-    assert panel.status.value.startswith(f"step {len(panel.records)} of ")
+def tick(lab, until=lambda: True, seconds=20.0):
+    """Ticks of the clock until something holds."""
+    end = time.monotonic() + seconds
+    lab.widgets.clock.value += 1
+    while not until() and time.monotonic() < end:
+        time.sleep(0.01)
+        lab.widgets.clock.value += 1
 
 
-def test_ten_steps_are_ten_steps(panel):
-    panel.step_button.click()
-    assert [r.step for r in panel.records] == list(range(10))
+def press_run(lab):
+    """On widgets that start their own clock, the first tick is the press."""
+    if lab_panel.OWN_CLOCK:
+        lab.widgets.clock.value += 1
+    else:
+        lab.widgets.buttons["run"].click()
 
 
-def test_a_changed_knob_starts_nothing_by_itself(panel):
-    panel.play.value += 1
-    records, n = panel.records, len(panel.records)
-    panel.knobs["shuffle"].value = "shuffle"
-    assert panel.records is records and len(records) == n and panel.config.order == "file"
-    assert "new run" in panel.status.value
+def steps(lab):
+    run = lab.session.current.run
+    return 0 if run is None else len(run)
 
 
-def test_before_the_first_step_a_knob_acts_at_once(panel):
-    panel.knobs["shuffle"].value = "shuffle"
-    assert panel.config.order == "shuffle" and "ready" in panel.status.value
+def test_the_first_sight_is_a_recorded_run_with_its_spikes(lab):
+    w = lab.widgets
+    assert bytes(w.image.value).startswith(b"\x89PNG") and w.status.value.startswith("Recorded: 139 steps, 5 spikes.")
+    assert w.spikes.children[1].description == "1: +1.30 nats (z 19)" and len(w.spikes.children) == 6
+    assert "+1.94 nats" in w.sentence.value and w.state.value == lab.state == "lab=1&order=file"
 
 
-def test_new_run_keeps_the_old_one_as_a_ghost(panel):
-    panel.play.value += 1
-    old = panel.run_so_far.loss.tolist()
-    panel.knobs["shuffle"].value = "shuffle"
-    panel.new_button.click()
-    assert panel.config.order == "shuffle" and not panel.records
-    assert panel.ghosts[-1].loss.tolist() == old
+def test_a_switch_repaints_in_place_and_starts_nothing(lab):
+    image, before = lab.widgets.image, lab.widgets.image.value
+    lab.widgets.knobs["order"].value = "shuffle"
+    assert lab.widgets.image is image and image.value != before
+    assert lab.session.live is None and "no spike" in lab.widgets.status.value and lab.state == "lab=1&order=shuffle"
 
 
-def test_accumulation_cuts_the_batch(panel):
-    panel.knobs["accumulation"].value = 4
-    assert panel.settings.micro_batch_size == 2 and panel.settings.accumulation_steps() == 4
-    panel.advance(steps=1)
-    assert len(panel.records[0].micro_losses) == 4
+def test_run_trains_and_redraws(lab):
+    press_run(lab)
+    tick(lab, lambda: steps(lab) >= 3)
+    assert lab.widgets.status.value.startswith("Training: step") and "s left" in lab.widgets.status.value
+    assert lab.canvas.drawn["accumulated"].tolist() == lab.session.current.run.loss.tolist()
+    assert lab.widgets.buttons["run"].disabled and not lab.widgets.buttons["stop"].disabled
 
 
-def test_more_parts_than_rows_is_one_row_each(panel):
-    panel.knobs["batch"].value = 4
-    panel.knobs["accumulation"].value = 8
-    assert panel.settings.micro_batch_size == 1
+def test_stop_stops(lab):
+    press_run(lab)
+    tick(lab, lambda: steps(lab) >= 2)
+    lab.widgets.buttons["stop"].click()
+    done = steps(lab)
+    time.sleep(0.1)
+    if not lab_panel.OWN_CLOCK:  # there a late tick would be a press of Run
+        lab.widgets.clock.value += 1
+    assert steps(lab) == done and lab.session.live is None and lab.widgets.status.value.startswith(f"Stopped at step {done} of 139")
+    assert not getattr(lab.widgets.clock, "_playing" if lab_panel.OWN_CLOCK else "playing")
 
 
-def test_an_error_in_a_callback_is_shown(panel):
-    panel._steps = None
-    panel.step_button.click()
-    assert panel.status.value.startswith("error: TypeError")
+def test_a_knob_turned_while_it_trains_starts_nothing(lab):
+    press_run(lab)
+    tick(lab, lambda: steps(lab) >= 1)
+    live = lab.session.live
+    lab.widgets.knobs["order"].value = "shuffle"
+    assert lab.session.live is live and lab.session.current.knobs.order == "file" and "knobs have changed" in lab.widgets.status.value
 
 
-def test_the_run_ends_by_itself(panel, monkeypatch):
-    panel._config = panel._config.replace(max_steps=3)
-    panel.knobs["batch"].value = 16
-    panel.step_button.click()
-    panel.play.value += 1
-    assert len(panel.records) == 3 and panel.finished and "done" in panel.status.value
+def test_step_and_pause_and_reset(lab):
+    lab.widgets.buttons["step"].click()
+    lab.widgets.buttons["step"].click()
+    assert steps(lab) == 2 and lab.widgets.status.value.startswith("Paused at step 2 of 139")
+    lab.widgets.buttons["reset"].click()
+    assert steps(lab) == 139 and lab.session.live is None
 
 
-def test_interrupt_stops_the_foreground_run(panel, monkeypatch, capsys):
-    real, calls = panel.advance, []
-
-    def advance(*, steps):
-        calls.append(steps)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return real(steps=steps)
-    monkeypatch.setattr(panel, "advance", advance)
-    panel.run(20)
-    assert len(panel.records) == 5 and "stopped after step 5" in capsys.readouterr().out
+def test_an_error_in_a_callback_is_shown_and_escaped(lab, monkeypatch):
+    monkeypatch.setattr(lab.session, "step", lambda: 1 / 0)
+    lab.widgets.buttons["step"].click()
+    assert "Error" in lab.widgets.status.value and "ZeroDivisionError" in lab.widgets.status.value
+    monkeypatch.setattr(lab.session, "step", lambda: (_ for _ in ()).throw(ValueError("<b>")))
+    lab.widgets.buttons["step"].click()
+    assert html.escape("<b>") in lab.widgets.status.value
 
 
-def test_a_picture_stands_beside_the_widgets_for_static_viewers(panel):
-    data, metadata = panel._repr_mimebundle_()
-    assert {"image/png", "text/plain", "application/vnd.jupyter.widget-view+json"} == set(data)
-    assert metadata["image/png"]["alt"]
+def test_an_error_in_training_is_shown(lab, monkeypatch):
+    monkeypatch.setattr(lab_module.LabSession, "tick", lambda self: (_ for _ in ()).throw(ArithmeticError("loss is not finite")))
+    press_run(lab)
+    lab.widgets.clock.value += 1
+    assert "loss is not finite" in lab.widgets.status.value
 
 
-def test_an_unknown_knob_is_an_error():
-    with pytest.raises(ValueError, match="no knob colour"):
-        TrainingPanel(knobs=("colour",))
+def test_a_spike_opens_walks_and_closes(lab):
+    w = lab.widgets
+    w.spikes.children[3].click()
+    assert lab.session.state.opened == 71 and w.walk.layout.display == "flex" and "opened=71" in w.state.value
+    first = w.page.value
+    assert "1138" in first, "a file line of that step"
+    w.next.click()
+    assert lab.session.state.opened == 72 and w.page.value != first
+    w.close.click()
+    assert lab.session.state.opened is None and w.page.value == "" and w.walk.layout.display == "none"
+
+
+def test_walking_ends_at_the_ends(lab):
+    lab._guarded(lambda: lab._open(0))
+    lab.widgets.previous.click()
+    assert lab.session.state.opened == 0
+
+
+def test_without_a_spike_the_highest_step_opens(lab):
+    lab.widgets.knobs["order"].value = "shuffle"
+    assert [b.description for b in lab.widgets.spikes.children[1:]] == ["highest step"]
+    lab.widgets.spikes.children[1].click()
+    assert lab.widgets.page.value
+
+
+def test_pins_have_rows_and_are_compared(lab):
+    w = lab.widgets
+    w.pin.click()
+    w.knobs["order"].value = "shuffle"
+    assert len(w.pins.children) == 2 and w.pins.children[1].children[0].value == "file order, batch 16"
+    w.compare.click()
+    assert "<table" in w.comparison.value and "file order, batch 16" in w.comparison.value
+    w.pins.children[1].children[0].value = "<reported>"
+    assert lab.session.pinned[0].name == "<reported>" and "pin=name%3D%253Creported" in lab.state
+    w.compare.click()
+    assert "<reported>" not in w.comparison.value and html.escape("<reported>") in w.comparison.value
+    w.pins.children[1].children[1].click()
+    assert not w.pins.children and not lab.session.pinned
+    w.compare.click()
+    assert "Choose two different runs" in w.status.value
+
+
+def test_a_fifth_pin_is_refused_in_words(lab):
+    for batch in (4, 8, 16, 32, 64):
+        lab.widgets.knobs["batch"].value = batch
+        lab.widgets.pin.click()
+    assert "Four runs are pinned" in lab.widgets.status.value and len(lab.session.pinned) == 4
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_recorded_and_sets_the_knobs(lab, name):
+    lab.widgets.preset.value = name
+    wanted = PRESETS[name]
+    assert lab.session.state.run == wanted.run and lab.session.current.source == "recorded"
+    assert lab.widgets.knobs["order"].value == wanted.run.order and lab.widgets.lines["log"].value == ("log" in wanted.lines)
+
+
+def test_views_change_the_figure_and_no_run(lab):
+    w, run = lab.widgets, lab.session.answer.run
+    for change in (lambda: setattr(w.views["axis"], "value", "steps"), lambda: setattr(w.views["scale"], "value", "log"),
+                   lambda: setattr(w.views["probes"], "value", True), lambda: setattr(w.lines["smoothed"], "value", True),
+                   lambda: setattr(w.lines["micro-batches"], "value", True), lambda: setattr(w.lines["log"], "value", True)):
+        before = w.image.value
+        change()
+        assert w.image.value != before and lab.session.answer.run is run
+    assert "axis=steps&scale=log&probes=True" in lab.state
+
+
+def test_the_state_makes_the_same_lab(lab):
+    lab.widgets.pin.click()
+    lab.widgets.preset.value = "true instability"
+    lab.widgets.spikes.children[1].click()
+    again = SpikeLab.from_state(lab.state)
+    assert again.state == lab.state and again.session.current.run.loss.tolist() == lab.session.current.run.loss.tolist()
+
+
+def test_chinese_and_back(lab):
+    w = lab.widgets
+    labels = [w.knobs["order"].description, w.buttons["run"].description, w.status.value]
+    w.language.click()
+    assert [w.knobs["order"].description, w.buttons["run"].description] == ["打乱", "运行"] and w.status.value.startswith("已录：139 步")
+    assert w.knobs["order"].value == "file" and "尖峰" in w.sentence.value
+    w.language.click()
+    assert [w.knobs["order"].description, w.buttons["run"].description, w.status.value] == labels
+
+
+def test_both_languages_have_the_same_words():
+    assert set(wording.WORDS["en"]) == set(wording.WORDS["zh"])
+    gaps = lambda text: {p[1] for p in Formatter().parse(text) if p[1]}
+    for key, text in wording.WORDS["en"].items():
+        assert gaps(text) == gaps(wording.WORDS["zh"][key]), key
+    for language in wording.WORDS:
+        assert all(wording.WORDS[language].get(f"{name}?") for name in (*KNOBS, *VIEWS, *lab_panel.ACTIONS)), "a control without a tooltip"
+        assert all(wording.WORDS[language][f"line={name}?"] for name in LINES)
+
+
+def test_a_teacher_chooses_the_knobs(quick):
+    lab = SpikeLab(preset="as reported", knobs=("order",), language="zh")
+    box = lab.panel()
+    shown = json.dumps([type(w).__name__ for w in box.children[1].children])
+    assert shown == '["Dropdown"]' and "knobs=order" in lab.state and "language=zh" in lab.state
+    assert SpikeLab.from_state(lab.state).session.state.knobs == ("order",)
+    for wrong in ({"knobs": ("volume",)}, {"preset": "nonsense"}, {"lines": ("wavy",)}, {"language": "fr"}):
+        with pytest.raises(ValueError):
+            SpikeLab(**wrong)
+
+
+def test_every_control_has_a_label_and_a_tooltip(lab):
+    w = lab.widgets
+    for control in (*w.knobs.values(), *w.views.values(), *w.lines.values(), *w.buttons.values(), w.pin, w.compare, w.previous, w.next, w.close):
+        assert control.description, control
+        assert getattr(control, "tooltip", None) or getattr(control, "description_tooltip", None), control.description
+
+
+def test_a_new_lab_releases_the_run_of_an_earlier_one(lab):
+    press_run(lab)
+    tick(lab, lambda: steps(lab) >= 1)
+    SpikeLab()
+    assert lab.session.live is None and lab.session.status == "stopped"
+
+
+def test_a_run_in_one_lab_ends_the_run_in_another(quick):
+    first, second = SpikeLab(), SpikeLab()
+    first.panel(), second.panel()
+    press_run(first)
+    tick(first, lambda: steps(first) >= 1)
+    press_run(second)
+    assert first.session.live is None and second.session.live is not None
+    second.session.close()
+
+
+def test_close_ends_the_run_and_takes_the_panel_away(lab):
+    press_run(lab)
+    box = lab.panel()
+    lab.close()
+    assert lab.session.live is None and lab.widgets is None and box.comm is None
+
+
+def test_the_foreground_run_needs_no_widget(quick, capsys):
+    lab = SpikeLab(knobs=())
+    lab.run(steps=3)
+    assert lab.widgets is None and steps(lab) == 3 and "Paused at step 3 of 139" in capsys.readouterr().out
+    lab.session.close()
+
+
+def test_interrupt_stops_the_foreground_run(quick, monkeypatch, capsys):
+    lab = SpikeLab()
+    monkeypatch.setattr(lab_module.time, "sleep", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    lab.run()
+    assert lab.session.live is None and lab.session.status == "stopped"
+
+
+def test_a_static_viewer_gets_a_picture_with_its_sentence(lab):
+    data, metadata = lab._repr_mimebundle_()
+    assert set(data) == {"image/png", "text/plain", "application/vnd.jupyter.widget-view+json"}
+    assert metadata["image/png"]["alt"] == data["text/plain"] == lab.summary and "5 spikes" not in data["text/plain"]
+    assert "+1.94 nats" in lab.summary
+
+
+def test_accumulation_cuts_what_is_drawn(lab):
+    lab.widgets.lines["micro-batches"].value = True
+    lab.widgets.knobs["accumulation"].value = 4
+    assert len(lab.canvas.drawn["micro-batches"]) == 4 * 139 and len(lab.canvas.drawn["accumulated"]) == 139
+
+
+def test_what_is_not_recorded_is_offered_with_its_cost(lab):
+    lab.widgets.knobs["optimizer"].value = "sgd"
+    lab.widgets.knobs["batch"].value = 64
+    assert lab.widgets.status.value.startswith("Not recorded. Run trains it now: 35 steps, about")
+    assert not lab.widgets.spikes.children and lab.session.state.run == Knobs(optimizer="sgd", batch=64)
+
+
+def test_choices_of_the_knobs_are_those_of_the_widgets(lab):
+    assert {name: tuple(v for _, v in knob.options) for name, knob in lab.widgets.knobs.items()} == dict(CHOICES)

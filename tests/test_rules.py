@@ -15,14 +15,19 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = sorted((ROOT / "minimind_lite").glob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-FLOORS = {"machine": 0, "config": 0, "records": 0, "workers": 0, "effects": 0,
-          "conversations": 1, "model": 1, "loss": 1, "spikes": 1,
+FLOORS = {"machine": 0, "config": 0, "records": 0, "workers": 0, "effects": 0, "wording": 0, "browser": 0,
+          "conversations": 1, "model": 1, "loss": 1, "spikes": 1, "live": 1, "logged": 1,
           "chat": 2, "order": 2, "checkpoint": 2,
           "batching": 3, "assets": 3, "encoded": 3, "laws": 3, "tokens": 3,
-          "layouts": 4, "trainer": 4, "experiments": 5, "trials": 5, "procedures": 6, "catalogue": 7,
-          "readings": 7, "evidence": 8, "replay": 8, "claims": 9, "bench_data": 4, "bench": 5, "profiling": 6, "figures_speed": 7,
-          "plots": 6, "lessons": 7, "lab": 7, "figures_state": 9, "optimisers": 8, "exercises": 10, "exercises_state": 11, "__main__": 10,
-          "figures_curves": 9, "logged": 1, "law_checks": 8, "figures_laws": 9, "figures_order": 10, "exercises_order": 11, "exercises_reading": 11}
+          "layouts": 4, "trainer": 4, "bench_data": 4,
+          "experiments": 5, "trials": 5, "bench": 5,
+          "procedures": 6, "profiling": 6, "plots": 6, "recordings": 6,
+          "catalogue": 7, "readings": 7, "figures_speed": 7, "lessons": 7, "lab_state": 7, "inspection": 7,
+          "evidence": 8, "replay": 8, "figures_lab": 8, "session": 8, "comparison": 8, "optimisers": 8, "law_checks": 8,
+          "claims": 9, "lab_panel": 9, "figures_state": 9, "figures_curves": 9, "figures_laws": 9,
+          "lab": 10, "exercises": 10, "figures_order": 10,
+          "bench_lab": 11, "exercises_state": 11, "exercises_order": 11, "exercises_reading": 11,
+          "__main__": 12}
 
 
 def imported(path: Path) -> set[str]:
