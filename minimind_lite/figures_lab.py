@@ -13,6 +13,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from unicodedata import east_asian_width
 
 import matplotlib
 import numpy as np
@@ -37,6 +38,7 @@ from .wording import say
 
 WIDTH, HEIGHT, PROBES_HEIGHT = 960, 380, 190  # pixels; with the knobs above it, a screen of 1366 x 768 holds it
 LEFT, RIGHT = 0.072, 0.765                    # of the width; the legend has the rest
+TICKS = 46                                    # pixels for numbers and name of the axis at the bottom
 STRIP = 16                                    # rows of pixels in the strip: shares are drawn to a sixteenth
 GREY = "#BBBBBB"
 UNDER: Mapping[str, object] = {"color": "#999999", "lw": 4, "alpha": 0.45}
@@ -181,19 +183,19 @@ class Canvas:
 
     def _place(self, scene: Scene) -> None:
         """Axes at fixed places: a layout engine would take longer than the drawing."""
-        bottom = PROBES_HEIGHT if scene.probes else 0
+        bottom = PROBES_HEIGHT - TICKS + 14 if scene.probes else 0  # one pair of axes has the numbers for both
         height, language, figure = HEIGHT + bottom, scene.words, self._figure
         figure.clear()
         figure.set_size_inches(WIDTH / 100, height / 100)
         box = lambda low, tall: (LEFT, low / height, RIGHT - LEFT, tall / height)  # pixels from below, and of height
-        strip = figure.add_axes(box(bottom + 46, 18))
-        loss = figure.add_axes(box(bottom + 72, HEIGHT - 102), sharex=strip)
+        strip = figure.add_axes(box(bottom + TICKS, 18))
+        loss = figure.add_axes(box(bottom + TICKS + 26, HEIGHT - TICKS - 56), sharex=strip)
         self._axes = {"loss": loss, "strip": strip}
         self._title = figure.text(LEFT, 1 - 8 / height, "", va="top", fontsize=12)
         loss.tick_params(labelbottom=False)
         loss.set_ylabel(say(language, "loss"), fontsize=11)
         if scene.probes:
-            self._axes["probes"] = figure.add_axes(box(44, PROBES_HEIGHT - 54), sharex=strip)
+            self._axes["probes"] = figure.add_axes(box(TICKS, PROBES_HEIGHT - TICKS - 10), sharex=strip)
             self._axes["probes"].set_ylabel(say(language, "held-out"), fontsize=11)
             strip.tick_params(labelbottom=False)
         strip.set(yticks=[])
@@ -301,8 +303,10 @@ def _darker(domain: str) -> str:
     return "#111111" if domain == "zh" else DOMAIN_COLOURS[domain]  # the strip's grey would be too pale for a line
 
 
-def _short(name: str, most: int = 26) -> str:
-    return name if len(name) <= most else name[:most - 1] + "…"
+def _short(name: str, most: int = 24) -> str:
+    """As much of a name as the legend has room for; a Chinese character is two wide."""
+    widths = np.cumsum([2 if east_asian_width(c) in "WF" else 1 for c in name])
+    return name if not len(name) or widths[-1] <= most else name[:int(np.searchsorted(widths, most))] + "…"
 
 
 def sentence(scene: Scene) -> str:

@@ -24,13 +24,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from weakref import WeakSet
 
 import ipywidgets as W
 import numpy as np
 from IPython.display import Image, display
 
-from . import comparison
+from . import comparison, lessons, report
 from .figures_lab import Canvas, Scene, mimebundle, sentence
 from .inspection import Inspector, page
 from .lab_panel import OWN_CLOCK, Panel
@@ -147,6 +148,13 @@ class SpikeLab:
         while self.session.status == "running":
             time.sleep(REPAINT / 4)
             yield self.session.tick()
+
+    def report(self, conclusion: str = "", *, name: str = "lab-report") -> Path:
+        """Write what is seen, its state, the comparison and a conclusion to my_work/, as one HTML file; returns where."""
+        compared = self.widgets.comparison.value if self.widgets else ""
+        text = report.page(picture=self.png(), summary=self.summary, state=self.state, comparison=compared, conclusion=conclusion,
+                           predictions=lessons.predictions(), language=self.session.state.language)
+        return report.write(lessons.work_folder(), name, text)
 
     def close(self) -> None:
         """End the run and take the panel away."""

@@ -21,6 +21,7 @@ ICONS = '<link rel="stylesheet" href="https://stackpath.bootstrapcdn.com/font-aw
 ACTIONS = ("run", "pause", "step", "stop", "reset")
 STYLES = {"run": "success", "stop": "danger"}
 OWN_WIDTH = {"description_width": "initial"}  # as wide as its words, in any language
+BOX = {"width": "auto", "margin": "2px 14px 2px 2px"}
 ROW = {"flex_flow": "row wrap", "align_items": "center"}
 
 
@@ -49,10 +50,10 @@ class Panel:
         self.status = W.HTML(layout=W.Layout(min_height="28px"))
         self.image = W.Image(format="png", layout=W.Layout(width=f"{WIDTH}px", max_width="100%", height="auto", flex="0 0 auto"))
         self.sentence = W.HTML()
-        self.views = {name: W.Checkbox(value=getattr(state, name), indent=False, layout=W.Layout(width="auto")) if values[0] is False else
+        self.views = {name: W.Checkbox(value=getattr(state, name), indent=False, layout=W.Layout(**BOX)) if values[0] is False else
                       W.Dropdown(options=_options("en", name, values), value=getattr(state, name), style=OWN_WIDTH, layout=W.Layout(width="auto"))
                       for name, values in VIEWS.items()}
-        self.lines = {name: W.Checkbox(value=name in state.lines, indent=False, layout=W.Layout(width="auto")) for name in LINES}
+        self.lines = {name: W.Checkbox(value=name in state.lines, indent=False, layout=W.Layout(**BOX)) for name in LINES}
         self.state = W.Text(layout=W.Layout(width="98%"), style=OWN_WIDTH)
         self.spikes = W.HBox(layout=W.Layout(**ROW))
         self.previous, self.next, self.close = (W.Button(layout=W.Layout(width="96px")) for _ in range(3))
@@ -102,7 +103,8 @@ class Panel:
         self.state.description = say(language, "state")
 
     def show_choice(self, state: LabState) -> None:
-        """Put knobs and views where a state says."""
+        """Put knobs, views and the name of the preset where a state says."""
+        self.preset.value = next((n for n, p in PRESETS.items() if p.run == state.run), "")
         for name, knob in self.knobs.items():
             knob.value = getattr(state.run, name)
         for name, view in self.views.items():

@@ -92,6 +92,17 @@ def answer(text: str, title: str = "Answer") -> None:
                  f"<pre style='white-space:pre-wrap'>{html.escape(text)}</pre></details>"))
 
 
+def predictions() -> dict[str, dict]:
+    """All predictions made so far, by key. Raises `ValueError` where the file is damaged."""
+    path = work_folder() / "predictions.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is damaged ({error}); mend or delete it.") from None
+
+
 class Prediction:
     """A question with choices, made before the experiment runs and kept with its confidence."""
 
@@ -105,18 +116,10 @@ class Prediction:
     def _file(self) -> Path:
         return work_folder() / "predictions.json"
 
-    def _all(self) -> dict[str, dict]:
-        try:
-            return json.loads(self._file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{self._file} is damaged ({error}); mend or delete it.") from None
-
     @property
     def made(self) -> dict | None:
         """The recorded prediction ({choice, confidence, reason}), None if not made yet."""
-        return self._all().get(self.key)
+        return predictions().get(self.key)
 
     def choose(self, choice: str, confidence: int = 70, reason: str = "") -> None:
         """Record a prediction: a letter, how sure (percent), and, if you like, why.
@@ -128,7 +131,7 @@ class Prediction:
             raise ValueError(f"choose one of the letters {', '.join(letters)}, got {choice!r}.")
         if not 0 <= confidence <= 100:
             raise ValueError(f"confidence is a percentage, 0 to 100, got {confidence!r}.")
-        everything = self._all() | {self.key: {"question": self.question, "choice": choice, "confidence": confidence, "reason": reason}}
+        everything = predictions() | {self.key: {"question": self.question, "choice": choice, "confidence": confidence, "reason": reason}}
         temporary = self._file.with_suffix(".tmp")
         temporary.write_text(json.dumps(everything, indent=1, ensure_ascii=False), encoding="utf-8")
         os.replace(temporary, self._file)

@@ -173,9 +173,9 @@ class LabSession:
 
     def view(self, **changes: object) -> None:
         """Other axes, lines, language or opened step; touches no run."""
-        self.state = replace(self.state, **changes)
-        if "language" in changes:
-            self.answer = self._recorded(self.state.run)
+        before, self.state = self.state.language, replace(self.state, **changes)
+        if self.state.language != before:
+            self._rename_all(before)
 
     def start(self) -> None:
         """Run: resume a paused run, or begin one with the knobs as they are. While one trains, nothing."""
@@ -270,9 +270,23 @@ class LabSession:
         source = "rearranged" if run is not None and run.info.get("rearranged") else "recorded"
         return Shown(name or describe_knobs(knobs, self.state.language), knobs, run, source, setup.config.total_steps(self.n_rows))
 
+    def _rename_all(self, before: str) -> None:
+        """Names that the lab gave, in the language of now; those that a learner gave stay."""
+        now = self.state.language
+        self.answer = self._recorded(self.state.run)
+        own = lambda shown, language: self._ghost_name(replace(shown, name=describe_knobs(shown.knobs, language)), language)
+        self.ghosts = [replace(g, name=own(g, now)) for g in self.ghosts]
+        self.pinned = [replace(p, name=describe_knobs(p.knobs, now)) if p.name == describe_knobs(p.knobs, before) else p for p in self.pinned]
+        self._pins_to_state()
+
+    def _ghost_name(self, shown: Shown, language: str) -> str:
+        """What was trained is told from the recorded run of the same knobs."""
+        return f"{shown.name}, {say(language, 'trained')}" if shown.source == "trained" else shown.name
+
     def _info(self, knobs: Knobs) -> dict[str, object]:
         setup = knobs.setup()
-        return {"train_config": setup.config.to_dict(), "pulse": setup.pulse, **({"probes_after": self._after} if self._after else {})}
+        return {"train_config": setup.config.to_dict(), "pulse": setup.pulse, "base": recordings.MODEL, "rows": self.n_rows,
+                **({"probes_after": self._after} if self._after else {})}
 
     def _begin(self) -> None:
         """A new live run with the knobs as they are; the old curve stays in grey."""
@@ -315,9 +329,8 @@ class LabSession:
         """The curve of the moment becomes a grey one, unless it is pinned or there is none."""
         now = self.current
         if now.run is not None and not any(_same(p, now) for p in self.pinned):
-            if now.source == "trained":  # told from the recorded run of the same knobs
-                now = replace(now, name=f"{now.name}, {say(self.state.language, 'trained')}")
-            self.ghosts = [*(g for g in self.ghosts if not _same(g, now)), now][-GHOSTS:]
+            grey = replace(now, name=self._ghost_name(now, self.state.language))
+            self.ghosts = [*(g for g in self.ghosts if not _same(g, grey)), grey][-GHOSTS:]
 
     def _to_answer(self) -> None:
         self._live_knobs, self.under, self._records, self._after, self.status, self.error = None, None, [], {}, "ready", ""

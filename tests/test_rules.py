@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = sorted((ROOT / "minimind_lite").glob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-FLOORS = {"machine": 0, "config": 0, "records": 0, "workers": 0, "effects": 0, "wording": 0, "browser": 0,
+FLOORS = {"machine": 0, "config": 0, "records": 0, "workers": 0, "effects": 0, "wording": 0, "browser": 0, "report": 0,
           "conversations": 1, "model": 1, "loss": 1, "spikes": 1, "live": 1, "logged": 1,
           "chat": 2, "order": 2, "checkpoint": 2,
           "batching": 3, "assets": 3, "encoded": 3, "laws": 3, "tokens": 3,
@@ -26,7 +26,7 @@ FLOORS = {"machine": 0, "config": 0, "records": 0, "workers": 0, "effects": 0, "
           "evidence": 8, "replay": 8, "figures_lab": 8, "session": 8, "comparison": 8, "optimisers": 8, "law_checks": 8,
           "claims": 9, "lab_panel": 9, "figures_state": 9, "figures_curves": 9, "figures_laws": 9,
           "lab": 10, "exercises": 10, "figures_order": 10,
-          "bench_lab": 11, "exercises_state": 11, "exercises_order": 11, "exercises_reading": 11,
+          "bench_lab": 11, "exercises_lab": 11, "exercises_state": 11, "exercises_order": 11, "exercises_reading": 11,
           "__main__": 12}
 
 
