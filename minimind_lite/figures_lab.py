@@ -30,7 +30,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from . import assets, logged, order
 from .batching import batches
-from .plots import _RENDER, DOMAIN_COLOURS, LINES, MOST_LABELS, _style, cjk_font
+from .plots import _RENDER, DOMAIN_COLOURS, MOST_LABELS, _style, cjk_font
 from .recordings import Setup
 from .records import Run
 from .spikes import WINDOW, SpikeEvent
@@ -48,7 +48,7 @@ LOOKS: Mapping[str, Mapping[str, object]] = {  # of the lines that show one run 
     "micro-batches": {"color": "#56B4E9", "ls": "none", "marker": ".", "ms": 3},
     "smoothed": {"color": "#0072B2", "ls": "--", "lw": 1.7},
     "log": {"color": "#D55E00", "ls": "-.", "lw": 1.3, "marker": "x", "ms": 4}}
-PINNED = LINES[1:]                             # colour and style of each pinned run
+PINNED = (("#009E73", "--"), ("#CC79A7", "-."), ("#E69F00", (0, (5, 1, 1, 1))), ("#0072B2", ":"))  # colour and style of each pinned run
 PROBE_STYLES = {"zh": "-", "code": "--", "en": "-.", "math": ":", "zh_classical": (0, (5, 1, 1, 1))}
 
 

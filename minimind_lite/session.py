@@ -291,7 +291,8 @@ class LabSession:
     def _begin(self) -> None:
         """A new live run with the knobs as they are; the old curve stays in grey."""
         self._release()
-        self._shelve()
+        if self._live_knobs is not None:  # the recorded answer will lie under the new run
+            self._shelve()
         knobs, probed, after = self.state.run, self.state.probes, {}
         self._live_knobs, self._records, self._after, self.error = knobs, [], after, ""
         self.state = replace(self.state, opened=None)

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = sorted((ROOT / "minimind_lite").glob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-FLOORS = {"machine": 0, "config": 0, "records": 0, "workers": 0, "effects": 0, "wording": 0, "browser": 0, "report": 0,
+FLOORS = {"machine": 0, "config": 0, "records": 0, "workers": 0, "effects": 0, "wording": 0, "browser": 0, "report": 0, "comparison_words": 0,
           "conversations": 1, "model": 1, "loss": 1, "spikes": 1, "live": 1, "logged": 1,
           "chat": 2, "order": 2, "checkpoint": 2,
           "batching": 3, "assets": 3, "encoded": 3, "laws": 3, "tokens": 3,
