@@ -29,7 +29,7 @@ from weakref import WeakSet
 
 import ipywidgets as W
 import numpy as np
-from IPython.display import Image, display
+from IPython.display import DisplayHandle, display
 
 from . import comparison, lessons, report
 from .figures_lab import Canvas, Scene, mimebundle, sentence
@@ -127,17 +127,22 @@ class SpikeLab:
     def run(self, steps: int | None = None) -> None:
         """Train in the foreground, redrawing in place; the notebook's interrupt button is the stop. `steps`: just so many."""
         self._only_one()
-        handle, painted = display(Image(self.png(), alt=self.summary), display_id=True), time.monotonic()
+        handle, painted = self._picture(None), time.monotonic()
         try:
             for _ in self._foreground(steps):
                 if handle is not None and time.monotonic() - painted > REPAINT:  # there is no handle outside a notebook
-                    handle.update(Image(self.png(), alt=self.summary))
+                    self._picture(handle)
                     painted = time.monotonic()
         except KeyboardInterrupt:
             self.session.stop()
         if handle is not None:
-            handle.update(Image(self.png(), alt=self.summary))
+            self._picture(handle)
         print(self.status())
+
+    def _picture(self, handle: DisplayHandle | None) -> DisplayHandle | None:
+        """Show the figure in a cell's output, or anew in the place of `handle`; the form that the oldest front end takes."""
+        data, metadata = mimebundle(self.png(), self.summary)
+        return (display if handle is None else handle.update)(data, metadata=metadata, raw=True, **({"display_id": True} if handle is None else {}))
 
     def _foreground(self, steps: int | None) -> Iterator[int]:
         """Steps done, as they are done: just so many one by one, or all of them on a lease."""
