@@ -199,6 +199,7 @@ class SpikeLab:
         w.clock.observe(lambda change: self._ticked(), "value")
         if OWN_CLOCK:
             w.clock.observe(lambda change: change["new"] or self._guarded(self.session.pause), "_playing")
+        w.box.observe(lambda change: change["new"] == 0 and self._guarded(self.session.pause), "_view_count")  # its cell was cleared or deleted
         on(w.pin, self.session.pin)
         on(w.compare, self._compare)
         on(w.previous, lambda: self._walk(-1))

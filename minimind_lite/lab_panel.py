@@ -66,6 +66,7 @@ class Panel:
         self.comparison = W.HTML()
         self._presets = presets
         self.box = self._box(state)
+        self.box._view_count = 0  # asks the front end to count the places where the panel is shown
         self.label(state.language)
 
     def _box(self, state: LabState) -> W.VBox:

@@ -283,3 +283,22 @@ def test_what_is_not_recorded_is_offered_with_its_cost(lab):
 
 def test_choices_of_the_knobs_are_those_of_the_widgets(lab):
     assert {name: tuple(v for _, v in knob.options) for name, knob in lab.widgets.knobs.items()} == dict(CHOICES)
+
+
+def test_a_panel_that_is_shown_nowhere_pauses(lab):
+    lab.widgets.box._view_count = 1
+    press_run(lab)
+    tick(lab, lambda: steps(lab) >= 1)
+    lab.widgets.box._view_count = 0
+    assert lab.session.status == "paused"
+
+
+def test_a_report_holds_picture_state_comparison_and_words(lab, tmp_path, monkeypatch):
+    monkeypatch.setenv("MINIMIND_LITE_WORK", str(tmp_path))
+    lab.widgets.pin.click()
+    lab.widgets.knobs["order"].value = "shuffle"
+    lab.widgets.compare.click()
+    first, second = lab.report("It is <b>the order</b>."), lab.report()
+    text = first.read_text(encoding="utf-8")
+    assert [first.name, second.name] == ["lab-report.html", "lab-report-2.html"] and "nothing written yet" in second.read_text(encoding="utf-8")
+    assert "data:image/png;base64," in text and html.escape(lab.state) in text and "<table" in text and "It is &lt;b&gt;the order" in text

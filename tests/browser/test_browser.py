@@ -206,3 +206,17 @@ def test_running_the_cell_again_releases_the_run(first_lesson):
     lab.until(r"Training: step \d")
     lab.press("Stop")
     lab.until("Stopped at step")
+
+
+def test_clearing_the_cell_pauses_the_run(first_lesson):
+    lab = first_lesson
+    lab.start()
+    lab.press("Run")
+    lab.until(r"Training: step \d")
+    lab.cell.locator(".cm-content").first.click()
+    lab.page.keyboard.press("Escape")
+    lab.page.evaluate("() => { window.jupyterapp.commands.execute('notebook:clear-cell-output'); return null }")
+    lab.page.wait_for_function("() => !document.querySelector('img.widget-image')", timeout=10_000)
+    lab.page.wait_for_timeout(1500)  # what was under way is answered
+    status = "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status"
+    assert {lab.page.evaluate(status) for _ in range(300)} == {"idle"}, "something still ticks"
