@@ -53,6 +53,7 @@ def _line(what: str, value: float, unit: str, goal: float, *, at_least: bool = F
 
 def _press_run(lab: SpikeLab) -> None:
     if OWN_CLOCK:
+        lab.widgets.clock._playing = True
         lab.widgets.clock.value += 1
     else:
         lab.widgets.buttons["run"].click()

@@ -208,7 +208,7 @@ class SpikeLab:
 
     def _ticked(self) -> None:
         """A tick of the clock. Where the Play widget is the Run button, its first tick starts the run."""
-        if OWN_CLOCK and self.session.status not in ("running", "finished", "failed"):
+        if OWN_CLOCK and self.widgets.clock._playing and self.session.status not in ("running", "finished", "failed"):
             self._guarded(self._run)
         elif self.session.status == "running":
             self._guarded(self.session.tick, wait=False, idle=0)

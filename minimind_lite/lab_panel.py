@@ -46,7 +46,7 @@ class Panel:
         self.preset = W.Dropdown(options=[("", "")], style=OWN_WIDTH, layout=W.Layout(width="260px"))
         self.language = W.Button(layout=W.Layout(width="130px"))
         self.buttons = {name: W.Button(button_style=STYLES.get(name, ""), layout=W.Layout(width="96px")) for name in ACTIONS}
-        self.clock = W.Play(min=0, max=1_000_000_000, value=0, interval=TICK)
+        self.clock = W.Play(min=0, max=1_000_000_000, value=0, interval=TICK, show_repeat=False)
         self.status = W.HTML(layout=W.Layout(min_height="28px"))
         self.image = W.Image(format="png", layout=W.Layout(width=f"{WIDTH}px", max_width="100%", height="auto", flex="0 0 auto"))
         self.sentence = W.HTML()
