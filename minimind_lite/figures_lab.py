@@ -30,6 +30,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from . import assets, logged, order
 from .batching import batches
+from .lab_state import MANY
 from .plots import _RENDER, DOMAIN_COLOURS, MOST_LABELS, _style, cjk_font
 from .recordings import Setup
 from .records import Run
@@ -60,9 +61,10 @@ class Scene:
     run: Run | None                               # the run of the moment, as far as it has come
     title: str
     under: Run | None = None                      # recorded, under the live run
+    under_name: str = "recorded"                  # how it came about, a key of `wording`
     ghosts: Sequence[tuple[str, Run]] = ()        # in grey
     pinned: Sequence[tuple[str, Run]] = ()
-    band: Sequence[Run] = ()                      # whole runs of the same length, over seeds
+    band: Sequence[Run] | None = None             # whole runs of the same length, over seeds; empty where it was asked for in vain
     events: Sequence[SpikeEvent] = ()             # of the run of the moment
     opened: int | None = None                     # step whose conversations are being read
     lines: Sequence[str] = ("accumulated",)
@@ -80,7 +82,7 @@ class Scene:
     def still(self) -> tuple[object, ...]:
         """Equal for two scenes whose unmoving parts are the same."""
         runs = lambda named: tuple((name, id(run)) for name, run in named)
-        under = (id(self.under), len(self.band), *(() if self.under is not None else (id(self.run) if self.run and self.complete() else 0,)))
+        under = (id(self.under), len(self.band or ()), *(() if self.under is not None else (id(self.run) if self.run and self.complete() else 0,)))
         return (self.setup, self.title, under, runs(self.ghosts), runs(self.pinned), tuple(self.lines), self.axis, self.scale, self.probes,
                 self.words)
 
@@ -94,8 +96,8 @@ def curves(run: Run, lines: Sequence[str], log_every: int) -> dict[str, logged.C
     found: dict[str, logged.Curve] = {}
     for name in lines:
         if name == "micro-batches":
-            size = [-(-len(r.rows) // len(r.micro_losses)) for r in run.records]
-            samples = np.concatenate([r.samples_seen + k * np.arange(len(r.micro_losses)) for r, k in zip(run.records, size)])
+            size = logged.micro_batch_size(run)
+            samples = np.concatenate([r.samples_seen + size * np.arange(len(r.micro_losses)) for r in run.records])
             found[name] = logged.Curve(samples, np.concatenate([r.micro_losses for r in run.records]))
         else:
             found[name] = {"accumulated": logged.full, "smoothed": logged.moving_average, "log": lambda r: logged.minimind(r, log_every)}[name](run)
@@ -108,8 +110,8 @@ def _n_rows() -> int:
 
 
 @lru_cache(maxsize=64)
-def _strip(setup: Setup) -> np.ndarray:
-    """Which domains every batch of a run holds, as colours (STRIP, steps, 3); the order is known before the run."""
+def _strip(setup: Setup, axis: str) -> np.ndarray:
+    """Which domains every batch of a run holds, as colours (STRIP, x, 3): x conversations or steps. The order is known before the run."""
     config, n = setup.config, _n_rows()
     domains, colours = list(DOMAIN_COLOURS), np.array([to_rgb(c) for c in DOMAIN_COLOURS.values()])
     member = np.zeros(n, int)  # zh
@@ -120,7 +122,8 @@ def _strip(setup: Setup) -> np.ndarray:
     for epoch in range(config.epochs):
         for rows in batches(order.make(config.order, n, seed=config.seed, epoch=epoch), config.batch_size):
             pile = np.sort(member[rows])
-            columns.append(colours[pile[(np.arange(STRIP) * len(pile)) // STRIP] % len(domains)])
+            colour = colours[pile[(np.arange(STRIP) * len(pile)) // STRIP] % len(domains)]
+            columns += [colour] * (len(rows) if axis == "samples" else 1)
     return np.array(columns).transpose(1, 0, 2)
 
 
@@ -171,7 +174,9 @@ class Canvas:
     def _curves_that_stay(self, scene: Scene) -> list[Artist]:
         ax, artists = self._axes["loss"], []
         for i, (_, run) in enumerate(scene.ghosts):
-            artists += ax.plot(self._x(run, scene), run.loss, color=GREY, ls=("-", "--")[i % 2], lw=1, zorder=1)
+            x = self._x(run, scene)
+            inside = x <= self._last_x(scene)  # they are there by the way, and must not change the axis
+            artists += ax.plot(x[inside], run.loss[inside], color=GREY, ls=("-", "--")[i % 2], lw=1, zorder=1)
         if scene.band:
             losses = np.array([run.loss for run in scene.band])
             artists.append(ax.fill_between(self._x(scene.band[0], scene), losses.min(axis=0), losses.max(axis=0), zorder=0, **BAND))
@@ -210,17 +215,18 @@ class Canvas:
 
     def _strip_of(self, scene: Scene) -> list[Artist]:
         extent = (0, self._end(scene), 0, 1)
-        return [self._axes["strip"].imshow(_strip(scene.setup), aspect="auto", origin="lower", interpolation="nearest", extent=extent)]
+        return [self._axes["strip"].imshow(_strip(scene.setup, scene.axis), aspect="auto", origin="lower", interpolation="nearest", extent=extent)]
 
     def _limits(self, scene: Scene, shown: Mapping[str, logged.Curve]) -> None:
         """Room for every curve that is there, and for labels above the highest."""
-        runs = [run for _, run in (*scene.ghosts, *scene.pinned)] + list(scene.band) + ([scene.under] if scene.under is not None else [])
+        runs = [run for _, run in scene.pinned] + list(scene.band or ()) + ([scene.under] if scene.under is not None else [])
         values = [run.loss for run in runs] + [c.values for c in shown.values()]
+        values += [run.loss[self._x(run, scene) <= self._last_x(scene)] for _, run in scene.ghosts]
         values = np.concatenate(values) if values else np.array([5.0, 6.0])
         lowest, highest = np.nanmin(values), np.nanmax(values)
         room = max(highest - lowest, 0.2)
         loss = self._axes["loss"]
-        loss.set_xlim(0, self._end(scene))
+        loss.set_xlim(0, self._last_x(scene))
         self._axes["strip"].set_ylim(0, 1)
         if scene.scale == "log":
             loss.set_ylim(lowest * 0.98, highest * (highest / lowest) ** 0.3 * 1.02)
@@ -234,7 +240,7 @@ class Canvas:
     def _legends(self, scene: Scene) -> list[Artist]:
         language, beside = scene.words, {"bbox_to_anchor": (RIGHT + 0.006, 0.99), "loc": "upper left", "fontsize": 10.5, "borderaxespad": 0}
         handles: list[Artist] = [Line2D([], [], label=say(language, f"line={name}"), **LOOKS[name]) for name in scene.lines]
-        handles += [Line2D([], [], label=say(language, "recorded"), **UNDER)] if scene.under is not None else []
+        handles += [Line2D([], [], label=say(language, scene.under_name), **UNDER)] if scene.under is not None else []
         handles += [Patch(label=say(language, "range", n=len(scene.band)), **BAND)] if scene.band else []
         handles += [Line2D([], [], color=colour, ls=style, label=_short(name)) for (name, _), (colour, style) in zip(scene.pinned, PINNED)]
         handles += [Line2D([], [], color=GREY, ls=("-", "--")[i % 2], label=_short(name)) for i, (name, _) in enumerate(scene.ghosts)]
@@ -255,13 +261,14 @@ class Canvas:
             return
         artists: list[Artist] = []
         for name, curve in shown.items():
-            per_step = 1 if scene.axis == "samples" else 1 / scene.setup.config.batch_size
-            artists += ax.plot(curve.samples * per_step, curve.values, zorder=3, **LOOKS[name])
+            x = curve.samples if scene.axis == "samples" else _steps_of(scene.run, curve.samples)
+            artists += ax.plot(x, curve.values, zorder=3, **LOOKS[name])
             self.drawn[name] = curve.values
         x, loss = self._x(scene.run, scene), scene.run.loss
-        if not scene.complete():
+        whole = "accumulated" in scene.lines  # what the detector reads: without it, its marks would float
+        if not scene.complete() and whole:
             artists += ax.plot(x[-1:], loss[-1:], "o", color="#111111", ms=5, zorder=4)
-        for event in scene.events:
+        for event in scene.events if whole else ():
             artists += ax.plot(x[event.peak], loss[event.peak], "v", color="#D55E00", ms=7, zorder=5)
             if len(scene.events) <= MOST_LABELS:
                 label = f"+{event.peak_height:.2f}\nz {event.z:.0f}"
@@ -289,14 +296,29 @@ class Canvas:
         """Whether the run of the moment lies within the limits that were drawn, with room for its labels."""
         low, high = self._axes["loss"].get_ylim()
         values = [v for curve in shown.values() for v in (np.nanmin(curve.values), np.nanmax(curve.values))]
-        return all(low <= v <= high - 0.15 * (high - low) for v in values)
+        fits = all(low <= v <= high - 0.15 * (high - low) for v in values)
+        if scene.probes and scene.run is not None:
+            low, high = self._axes["probes"].get_ylim()
+            fits = fits and all(low <= v <= high for r in scene.run.records for v in r.probes.values())
+        return fits
 
     def _x(self, run: Run, scene: Scene) -> np.ndarray:
         return run.column("samples_seen" if scene.axis == "samples" else "step")
 
+    def _last_x(self, scene: Scene) -> int:
+        """Where the axis ends: with the longest of the run of the moment and the pinned runs."""
+        of = lambda run: sum(len(r.rows) for r in run.records) if scene.axis == "samples" else len(run)
+        return max([self._end(scene), *(of(run) for _, run in scene.pinned)])
+
     def _end(self, scene: Scene) -> int:
         config = scene.setup.config
         return _n_rows() * config.epochs if scene.axis == "samples" else config.total_steps(_n_rows())
+
+
+def _steps_of(run: Run, samples: np.ndarray) -> np.ndarray:
+    """Conversations seen as steps, and parts of a step for micro-batches: the last step of an epoch may have fewer of them."""
+    last = run.records[-1]
+    return np.interp(samples, [*run.column("samples_seen"), last.samples_seen + len(last.rows)], [*run.column("step"), last.step + 1])
 
 
 def _darker(domain: str) -> str:
@@ -322,7 +344,11 @@ def sentence(scene: Scene) -> str:
                  top=run.loss[top], at=seen(top))]
     listed = [tell("s.event", height=e.peak_height, z=e.z, at=seen(e.peak)) for e in scene.events[:MOST_LABELS]]
     listed += [tell("s.more", n=len(scene.events) - MOST_LABELS)] if len(scene.events) > MOST_LABELS else []
-    said.append(tell("s.events", listed=tell("s.and").join(listed)) if listed else tell("s.no events"))
+    judged = len(run) - WINDOW
+    none = tell("s.no events") if len(run) >= MANY else tell("s.none judged", n=judged, window=WINDOW)
+    said.append(tell("s.events", listed=tell("s.and").join(listed)) if listed else none)
+    if scene.band is not None and not len(scene.band):
+        said.append(tell("no band"))
     if scene.probes and len(probe := run.probe("zh")[1]):
         said.append(tell("s.probe", first=probe[0], last=run.info.get("probes_after", {}).get("zh", probe[-1])))
     return ("" if scene.language == "zh" else " ").join(said)

@@ -29,17 +29,16 @@ from weakref import WeakSet
 
 import ipywidgets as W
 import numpy as np
+from IPython import get_ipython
 from IPython.display import DisplayHandle, display
 
 from . import comparison, lessons, report
 from .figures_lab import Canvas, Scene, mimebundle, sentence
 from .inspection import Inspector, page
-from .lab_panel import OWN_CLOCK, Panel
+from .lab_panel import OWN_CLOCK, Panel, tip
 from .lab_state import KNOBS, LabState
 from .lab_state import preset as named_preset
-from .records import Run
-from .session import LabSession, Shown
-from .spikes import WINDOW
+from .session import LabSession, Shown, renamed, status_of
 from .wording import say
 
 NOW = -1        # the run of the moment, among the places of pinned runs
@@ -59,20 +58,23 @@ class SpikeLab:
     def __init__(self, preset: str | None = None, knobs: Sequence[str] | None = None, *, lines: Sequence[str] | None = None,
                  axis: str | None = None, scale: str | None = None, band: bool | None = None, probes: bool | None = None,
                  language: str | None = None, state: LabState | None = None) -> None:
-        given = {"knobs": knobs and tuple(knobs), "lines": lines and tuple(lines), "axis": axis, "scale": scale, "band": band, "probes": probes,
+        as_tuple = lambda names: None if names is None else tuple(names)
+        given = {"knobs": as_tuple(knobs), "lines": as_tuple(lines), "axis": axis, "scale": scale, "band": band, "probes": probes,
                  "language": language}
+        if state is not None and preset is not None:
+            raise ValueError("a preset and a state both say everything; give one of them.")
         chosen = state or (named_preset(preset) if preset else LabState())
         chosen = replace(chosen, **{k: v for k, v in given.items() if v is not None})
-        for lab in _labs:
-            lab.session.close()
+        self._only_one()
         _labs.add(self)
         self.session = LabSession(chosen)
         self.canvas, self.inspector = Canvas(), None
         self.widgets: Panel | None = None
-        self._lock, self._telling = threading.RLock(), False
+        self._lock, self._teller = threading.RLock(), None
         self._presets = chosen.knobs == KNOBS
         self._compared: tuple[Shown, Shown] | None = None
         self._rows_shown: tuple[object, ...] = ()
+        self._pins_shown = 0
         self._spikes_shown: tuple[object, ...] = ()
         self._page_shown: tuple[object, ...] = ()
         self._png, self.summary = b"", ""
@@ -93,8 +95,9 @@ class SpikeLab:
         """What the figure shows now."""
         s, state = self.session, self.session.state
         now, named = s.current, lambda shown: [(x.name, x.run) for x in shown if x.run is not None]
-        band = s.recordings.seeds(now.knobs.setup()) if state.band else []
-        return Scene(now.knobs.setup(), now.run, self._title(now), under=s.under and s.under.run, ghosts=named(s.ghosts), pinned=named(s.pinned),
+        band = s.recordings.seeds(now.knobs.setup()) if state.band else None
+        return Scene(now.knobs.setup(), now.run, self._title(now), under=s.under and s.under.run,
+                     under_name=s.under.source if s.under else "recorded", ghosts=named(s.ghosts), pinned=named(s.pinned),
                      band=band, events=s.events(), opened=state.opened, lines=state.lines, log_every=state.run.log_every, axis=state.axis,
                      scale=state.scale, probes=state.probes, language=state.language)
 
@@ -105,22 +108,11 @@ class SpikeLab:
         return self.canvas.png(scene, alt=self.summary)
 
     def _title(self, now: Shown) -> str:
-        return f"{now.name} ({say(self.session.state.language, now.source)})"
+        return f"{now.name} ({say(self.session.state.language, 'not recorded' if now.run is None and now.source != 'trained' else now.source)})"
 
     def status(self) -> str:
         """What is going on, and what a press of Run would do."""
-        s, words = self.session, self.session.state.language
-        now, total = s.current, s.total
-        done = 0 if now.run is None else len(now.run)
-        events = _events_said(now.run, len(s.events()), words)
-        if s.status == "ready":
-            known, left = "ready" if now.run is not None else "unrecorded", s.seconds()
-            return say(words, known if left is not None else f"{known} unknown", steps=total, events=events, seconds=left)
-        if s.status in ("running", "paused") and s.changed:
-            return say(words, "changed" if s.status == "running" else "changed paused")
-        if s.status == "running":
-            return say(words, "running", done=done, steps=total, loss=now.run.loss[-1], seconds=s.seconds() or 0) if done else say(words, "starting")
-        return say(words, s.status, done=done, steps=total, events=events, error=s.error)
+        return status_of(self.session)
 
     # What a learner does, without widgets
 
@@ -137,17 +129,25 @@ class SpikeLab:
             self.session.stop()
         if handle is not None:
             self._picture(handle)
+        if self.widgets is not None:
+            self._paint()
         print(self.status())
 
     def _picture(self, handle: DisplayHandle | None) -> DisplayHandle | None:
         """Show the figure in a cell's output, or anew in the place of `handle`; the form that the oldest front end takes."""
+        if get_ipython() is None:
+            return None  # a terminal would print the picture's bytes
         data, metadata = mimebundle(self.png(), self.summary)
         return (display if handle is None else handle.update)(data, metadata=metadata, raw=True, **({"display_id": True} if handle is None else {}))
 
     def _foreground(self, steps: int | None) -> Iterator[int]:
         """Steps done, as they are done: just so many one by one, or all of them on a lease."""
         if steps is not None:
-            yield from (done for _ in range(steps) if (done := self.session.step()))
+            for _ in range(steps):
+                done = self.session.step()
+                if self.session.status != "paused":  # it came to its end
+                    return
+                yield done
             return
         self.session.start()
         while self.session.status == "running":
@@ -185,7 +185,7 @@ class SpikeLab:
         on = lambda button, action: button.on_click(lambda _: self._guarded(action))
 
         def changed(widget: W.Widget, action: Callable[[object], object]) -> None:
-            widget.observe(lambda change: None if self._telling else self._guarded(lambda: action(change["new"])), "value")
+            widget.observe(lambda change: None if self._teller == threading.get_ident() else self._guarded(lambda: action(change["new"])), "value")
         for name, knob in w.knobs.items():
             changed(knob, lambda value, name=name: self.session.turn(replace(self.session.state.run, **{name: value})))
         for name, view in w.views.items():
@@ -194,11 +194,13 @@ class SpikeLab:
             changed(box, lambda _: self.session.view(lines=tuple(n for n, b in w.lines.items() if b.value)))
         changed(w.preset, self._preset)
         on(w.language, lambda: self._speak("zh" if self.session.state.language == "en" else "en"))
-        for name, action in {"run": self._run, "pause": self._pause, "step": self._step, "stop": self._stop, "reset": self._reset}.items():
+        for name, action in {"run": self._run, "pause": self.session.pause, "step": self._step, "stop": self.session.stop,
+                             "reset": self.session.reset}.items():
             on(w.buttons[name], action)
         w.clock.observe(lambda change: self._ticked(), "value")
-        if OWN_CLOCK:
-            w.clock.observe(lambda change: change["new"] or self._guarded(self.session.pause), "_playing")
+        if OWN_CLOCK:  # its own buttons are Run and Pause; a tick starts nothing
+            w.clock.observe(lambda change: None if self._teller == threading.get_ident() else
+                            self._guarded(self._run if change["new"] else self.session.pause), "_playing")
         w.box.observe(lambda change: change["new"] == 0 and self._guarded(self.session.pause), "_view_count")  # its cell was cleared or deleted
         on(w.pin, self.session.pin)
         on(w.compare, self._compare)
@@ -207,10 +209,7 @@ class SpikeLab:
         on(w.close, lambda: self.session.view(opened=None))
 
     def _ticked(self) -> None:
-        """A tick of the clock. Where the Play widget is the Run button, its first tick starts the run."""
-        if OWN_CLOCK and self.widgets.clock._playing and self.session.status not in ("running", "finished", "failed"):
-            self._guarded(self._run)
-        elif self.session.status == "running":
+        if self.session.status == "running":
             self._guarded(self.session.tick, wait=False, idle=0)
         else:
             self._hold_clock()  # a tick that was under way when the run ended
@@ -222,22 +221,15 @@ class SpikeLab:
             self.widgets.clock.playing = True
 
     def _only_one(self) -> None:
-        for lab in _labs:
-            if lab is not self:
-                lab.session.close()
-
-    def _pause(self) -> None:
-        self.session.pause()
+        """End the run of every other lab, and have its panel say so."""
+        for lab in [x for x in _labs if x is not self and x.session.live is not None]:
+            lab.session.close()
+            if lab.widgets is not None:
+                lab._guarded(lambda: None, wait=False)
 
     def _step(self) -> None:
         self._only_one()
         self.session.step()
-
-    def _stop(self) -> None:
-        self.session.stop()
-
-    def _reset(self) -> None:
-        self.session.reset()
 
     def _preset(self, name: str) -> None:
         if name:
@@ -246,10 +238,12 @@ class SpikeLab:
             self.session.view(**{k: getattr(chosen, k) for k in ("axis", "scale", "band", "probes", "lines")})
 
     def _speak(self, language: str) -> None:
+        before = self.session.state.language
         self.session.view(language=language)
         self._tell(lambda: self.widgets.label(language))
         self._spikes_shown = self._rows_shown = self._page_shown = ()
         if self._compared:
+            self._compared = tuple(renamed(x, before, language) for x in self._compared)
             self._show_comparison()
 
     def _open(self, step: int) -> None:
@@ -263,7 +257,7 @@ class SpikeLab:
 
     def _compare(self) -> None:
         """Two runs side by side: pinned ones by their place, the run of the moment as `NOW`."""
-        places = [d.value for d in self.widgets.pair]
+        places = [d.value for d in self.widgets.pair.values()]
         if None in places or places[0] == places[1]:
             raise ValueError(say(self.session.state.language, "two runs"))
         self._compared = tuple(self.session.current if i == NOW else self.session.pinned[i] for i in places)
@@ -281,6 +275,8 @@ class SpikeLab:
         if not self._lock.acquire(blocking=wait):
             return  # a tick is still at work on another thread: the next will do; a click would be lost
         try:
+            if wait and self.widgets.error.value:  # a learner has gone on; a tick takes no message away
+                self.widgets.error.value = ""
             try:
                 unchanged = action() == idle and self.session.status == "running"
             except Exception:
@@ -289,23 +285,24 @@ class SpikeLab:
             if not unchanged:
                 self._paint()
         except Exception as error:
-            self.widgets.status.value = f"<b>{say(self.session.state.language, 'error')}:</b> {html.escape(f'{type(error).__name__}: {error}')}"
+            text = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+            self.widgets.error.value = f"<div role='alert'><b>{say(self.session.state.language, 'error')}:</b> {html.escape(text)}</div>"
         finally:
             self._lock.release()
 
     def _tell(self, action: Callable[[], object]) -> None:
         """Set widgets without taking their change for a learner's."""
-        self._telling = True
+        before, self._teller = self._teller, threading.get_ident()
         try:
             action()
         finally:
-            self._telling = False
+            self._teller = before
 
     def _paint(self) -> None:
         """Bring every widget to what the session says; those that are right already are left alone."""
         w = self.widgets
         self._png = self.png()
-        w.image.value, w.sentence.value, w.status.value = self._png, html.escape(self.summary), html.escape(self.status())
+        w.image.value, w.sentence.value, w.status.value = self._png, html.escape(self.summary, quote=False), html.escape(self.status(), quote=False)
         self._tell(lambda: w.show_choice(self.session.state))
         w.show_state(self.state)
         self._buttons()
@@ -324,7 +321,7 @@ class SpikeLab:
     def _hold_clock(self) -> None:
         name = "_playing" if OWN_CLOCK else "playing"
         if self.widgets is not None and getattr(self.widgets.clock, name):
-            setattr(self.widgets.clock, name, False)
+            self._tell(lambda: setattr(self.widgets.clock, name, False))
 
     def _spike_buttons(self) -> None:
         """A button per spike of the run of the moment, or one for its highest step."""
@@ -336,7 +333,8 @@ class SpikeLab:
             return
         self._spikes_shown = key
         said = [(say(words, "spike", i=i, height=height, z=z), peak) for i, peak, height, z in found]
-        said = said or ([(say(words, "peak"), int(np.argmax(run.loss)))] if run is not None else [])
+        if run is not None and not any(e.start <= np.argmax(run.loss) < e.stop for e in s.events()):
+            said.append((say(words, "peak"), int(np.argmax(run.loss))))
         buttons = []
         for text, step in said:
             button = W.Button(description=text, tooltip=say(words, "spike?", step=step), layout=W.Layout(width="auto"))
@@ -353,6 +351,7 @@ class SpikeLab:
         self._rows_shown, rows = key, []
         for i, pin in enumerate(s.pinned):
             name = W.Text(value=pin.name, continuous_update=False, layout=W.Layout(width="320px"))
+            tip(name, say(words, "rename?"))
             name.observe(lambda change, i=i: self._guarded(lambda: s.rename(i, change["new"])), "value")
             gone = W.Button(description=say(words, "remove"), tooltip=say(words, "remove?"), layout=W.Layout(width="96px"))
             gone.on_click(lambda _, i=i: self._guarded(lambda: s.remove(i)))
@@ -361,9 +360,14 @@ class SpikeLab:
         w.pins.children = [W.Label(say(words, "pinned")), *rows] if rows else []
         options = [(p.name, i) for i, p in enumerate(s.pinned) if p.run is not None]
         options += [(say(words, "this run"), NOW)] if s.current.run is not None else []
-        for dropdown, default in zip(w.pair, (0, 1)):
+        chosen = [d.value for d in w.pair.values()] if len(s.pinned) >= self._pins_shown else [None, None]  # places hold while none is removed
+        self._pins_shown = len(s.pinned)
+        for dropdown, before, default in zip(w.pair.values(), chosen, (0, 1)):
             dropdown.options = options or [("", None)]
-            if len(options) > default:
+            places = [place for _, place in options]
+            if before in places and len(set(chosen)) == 2:
+                dropdown.value = before
+            elif len(options) > default:
                 dropdown.index = default
 
     def _show_page(self) -> None:
@@ -386,9 +390,3 @@ class SpikeLab:
         view = {"version_major": 2, "version_minor": 0, "model_id": self.panel().model_id}
         data, metadata = mimebundle(self._png, self.summary)
         return {**data, "application/vnd.jupyter.widget-view+json": view}, metadata
-
-
-def _events_said(run: Run | None, n: int, language: str) -> str:
-    if run is not None and len(run) <= WINDOW:
-        return say(language, "too short")
-    return say(language, f"events={n}") if n < 2 else say(language, "events", n=n)

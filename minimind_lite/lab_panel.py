@@ -25,7 +25,7 @@ BOX = {"width": "auto", "margin": "2px 14px 2px 2px"}
 ROW = {"flex_flow": "row wrap", "align_items": "center"}
 
 
-def _tip(widget: W.Widget, text: str) -> None:
+def tip(widget: W.Widget, text: str) -> None:
     """A tooltip, under the name that this version of the widgets gives it."""
     name = "tooltip" if widget.has_trait("tooltip") else "description_tooltip"
     if widget.has_trait(name):
@@ -48,6 +48,7 @@ class Panel:
         self.buttons = {name: W.Button(button_style=STYLES.get(name, ""), layout=W.Layout(width="96px")) for name in ACTIONS}
         self.clock = W.Play(min=0, max=1_000_000_000, value=0, interval=TICK, show_repeat=False)
         self.status = W.HTML(layout=W.Layout(min_height="28px"))
+        self.error = W.HTML()
         self.image = W.Image(format="png", layout=W.Layout(width=f"{WIDTH}px", max_width="100%", height="auto", flex="0 0 auto"))
         self.sentence = W.HTML()
         self.views = {name: W.Checkbox(value=getattr(state, name), indent=False, layout=W.Layout(**BOX)) if values[0] is False else
@@ -61,7 +62,7 @@ class Panel:
         self.page = W.HTML(layout=W.Layout(max_height="560px", overflow="auto"))
         self.pin = W.Button(layout=W.Layout(width="96px"))
         self.pins = W.VBox()
-        self.pair = [W.Dropdown(options=[("", None)], layout=W.Layout(width="260px")) for _ in range(2)]
+        self.pair = {name: W.Dropdown(options=[("", None)], style=OWN_WIDTH, layout=W.Layout(width="270px")) for name in ("pair a", "pair b")}
         self.compare = W.Button(layout=W.Layout(width="96px"))
         self.comparison = W.HTML()
         self._presets = presets
@@ -80,11 +81,11 @@ class Panel:
             self.clock.layout.display = "none"
             transport.append(self.clock)
         self.lines_label = W.Label()
-        shown = [row(self.knobs[name] for name in state.knobs)] if state.knobs else []
-        first = row([*([self.preset] if self._presets else []), self.language])
+        knobs = [self.knobs[name] for name in state.knobs]
+        first = [row([self.preset, self.language]), row(knobs)] if self._presets else [row([*knobs, self.language])]
         views = row([*self.views.values(), self.lines_label, *self.lines.values()])
-        return W.VBox([first, *shown, row([*transport, self.status]), self.image, self.sentence, views, self.spikes, self.walk, self.page,
-                       row([self.pin, *self.pair, self.compare]), self.pins, self.comparison, self.state])
+        return W.VBox([*first, row([*transport, self.status]), self.error, self.image, self.sentence, views, self.spikes, self.walk, self.page,
+                       row([self.pin, *self.pair.values(), self.compare]), self.pins, self.comparison, self.state])
 
     def label(self, language: str) -> None:
         """Every label, option and tooltip in a language; values stay."""
@@ -94,18 +95,22 @@ class Panel:
         for name, widget in {**self.knobs, **self.views, **self.buttons, "preset": self.preset, "pin": self.pin, "compare": self.compare,
                              "previous": self.previous, "next": self.next, "close": self.close}.items():
             widget.description = say(language, name)
-            _tip(widget, say(language, f"{name}?"))
+            tip(widget, say(language, f"{name}?"))
+        for name, dropdown in self.pair.items():
+            dropdown.description = say(language, name)
+            tip(dropdown, say(language, "pair?"))
         self.language.description = say(language, "language?")
         self.preset.options = [(say(language, "choose"), ""), *((say(language, f"preset:{name}"), name) for name in PRESETS)]
         for name, box in self.lines.items():
             box.description = say(language, f"line={name}")
-            _tip(box, say(language, f"line={name}?"))
+            tip(box, say(language, f"line={name}?"))
         self.lines_label.value, self.clock_label.value = say(language, "lines") + ":", say(language, "clock")
         self.state.description = say(language, "state")
 
     def show_choice(self, state: LabState) -> None:
         """Put knobs, views and the name of the preset where a state says."""
-        self.preset.value = next((n for n, p in PRESETS.items() if p.run == state.run), "")
+        alike = ("run", "lines", "band", "probes")
+        self.preset.value = next((n for n, p in PRESETS.items() if all(getattr(p, a) == getattr(state, a) for a in alike)), "")
         for name, knob in self.knobs.items():
             knob.value = getattr(state.run, name)
         for name, view in self.views.items():

@@ -14,8 +14,10 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from .config import OPTIMIZERS, SCHEDULES, TrainConfig
 from .recordings import ACCUMULATION, BATCHES, ORDERS, PULSES, RATES, SEEDS, Setup
+from .spikes import WINDOW
 
 VERSION = "1"  # of the string; raised when a default changes, or a reader of the old form would misread the new
+MANY = 4 * WINDOW  # steps of a run that the detector can judge for the most part
 MOST_PINS = 4  # with the run of the knobs, as many lines as can be told apart
 CHOICES: Mapping[str, tuple[object, ...]] = {  # every knob, in the order in which a panel shows them
     "order": ORDERS, "batch": BATCHES, "accumulation": ACCUMULATION, "average": ("tokens", "micro_batches"), "learning_rate": RATES,
@@ -28,8 +30,9 @@ LANGUAGES = ("en", "zh")
 
 def _check(thing: object, choices: Mapping[str, tuple[object, ...]]) -> None:
     for name, allowed in choices.items():
-        if getattr(thing, name) not in allowed:
-            raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, got {getattr(thing, name)!r}.")
+        value = getattr(thing, name)
+        if not any(value == a and isinstance(value, bool) == isinstance(a, bool) for a in allowed):  # 1 is not True here
+            raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, got {value!r}.")
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,10 @@ class Pin:
     name: str
     knobs: Knobs
     steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and self.steps < 1:
+            raise ValueError(f"a pinned run has one step or more, got {self.steps}.")
 
 
 @dataclass(frozen=True)
@@ -143,9 +150,16 @@ def _once(pairs: list[tuple[str, str]]) -> dict[str, str]:
 def _chosen(name: str, text: str, choices: Mapping[str, tuple[object, ...]]) -> object:
     """The allowed value that is written as `text`."""
     for value in choices[name]:
-        if str(value) == text:
+        if str(value) == text or (isinstance(value, float) and _as_float(text) == value):  # 5e-4 is 0.0005
             return value
     raise ValueError(f"{name} must be one of {', '.join(map(str, choices[name]))}, got {text!r}.")
+
+
+def _as_float(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _number(name: str, text: str) -> int:
@@ -159,7 +173,10 @@ def _knobs(values: Mapping[str, str]) -> Knobs:
 
 
 def _pin(text: str) -> Pin:
-    values = _once(parse_qsl(text, keep_blank_values=True, strict_parsing=True))
+    try:
+        values = _once(parse_qsl(text, keep_blank_values=True, strict_parsing=True))
+    except ValueError:
+        raise ValueError(f"pin={text[:60]!r} names no run: it is made of name=value, joined by &, and quoted.") from None
     name, steps = values.pop("name", ""), values.pop("steps", None)
     if unknown := set(values) - set(KNOBS):
         raise ValueError(f"a pinned run has no {', '.join(sorted(unknown))}; it has name, steps, {', '.join(KNOBS)}.")

@@ -35,7 +35,7 @@ class LiveRun:
         self._changed = threading.Condition()
         self._until, self._allowed, self._closed = 0.0, 0, False
         self._records: list[StepRecord] = []
-        self._ended, self._error = False, None
+        self._ended, self._error, self._busy = False, None, False
         self._thread = threading.Thread(target=self._work, name="minimind-lite-training", daemon=True)
         self._thread.start()
 
@@ -46,10 +46,10 @@ class LiveRun:
             return self._ended and not self._records and self._error is None
 
     @property
-    def training(self) -> bool:
-        """Whether a step is being trained or may begin."""
+    def busy(self) -> bool:
+        """Whether a step is in flight."""
         with self._changed:
-            return not self._ended and self._wanted()
+            return self._busy and not self._ended
 
     def lease(self, seconds: float) -> None:
         """Train for as many seconds from now on; a later call sets the end anew, 0 pauses after the step in flight."""
@@ -117,11 +117,12 @@ class LiveRun:
     def _may_go_on(self) -> bool:
         with self._changed:
             self._changed.wait_for(lambda: self._ended or self._wanted())
-            return not self._ended
+            self._busy = not self._ended
+            return self._busy
 
     def _put(self, record: StepRecord | None) -> None:
         with self._changed:
-            self._allowed = max(0, self._allowed - 1)
+            self._allowed, self._busy = max(0, self._allowed - 1), False
             if self._closed:
                 return
             if record is None:

@@ -25,6 +25,12 @@ class Curve:
     values: np.ndarray   # (points,)
 
 
+def micro_batch_size(run: Run) -> int:
+    """Conversations of a micro-batch, as the first step was cut; the last step of an epoch may have fewer, and shorter, ones."""
+    first = run.records[0]
+    return -(-len(first.rows) // len(first.micro_losses))
+
+
 def full(run: Run) -> Curve:
     """Sum of losses / supervised tokens of every step: what one full batch would give."""
     return Curve(run.column("samples_seen"), run.loss)
@@ -46,10 +52,9 @@ def minimind(run: Run, every: int, *, divided: bool = True) -> Curve:
     There `step` counts micro-batches, and the line is printed where it is a multiple of `log_interval`.
     Since 2025-04-26 the value is multiplied back (`divided=False`); it is one micro-batch still.
     """
-    points, done = [], 0
+    points, done, size, parts = [], 0, micro_batch_size(run), len(run.records[0].micro_losses)
     for r in run.records:
-        size = -(-len(r.rows) // len(r.micro_losses))
-        points += [(r.samples_seen + k * size, r.micro_losses[k] / (len(r.micro_losses) if divided else 1))
+        points += [(r.samples_seen + k * size, r.micro_losses[k] / (parts if divided else 1))
                    for k in range(len(r.micro_losses)) if (done + k) % every == 0]
         done += len(r.micro_losses)
     samples, values = zip(*points)

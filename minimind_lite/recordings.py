@@ -12,7 +12,7 @@ not depend on order or batch at all: one recorded pass answers for every setup o
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -33,8 +33,9 @@ RATES = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 5e-2)
 PULSES = (1, 10, 40)
 SEEDS = (0, 1, 2, 3, 4)
 BUFFER_SEEDS = SEEDS[:3]
-PULSE_ROWS = (960, 1024)    # conversations during which a pulse lasts; in file order all of them are Chinese
+PULSE_ROWS = (960, 1024)    # conversations whose batches a pulse heats (whole batches: more where they are larger); Chinese, in file order
 PROBE_ROWS = 320            # conversations between two measurements of the held-out probes, whatever the batch
+LEARN = 8                  # steps of a live run that tell more of its speed than a timed batch
 TIMED_ROWS = 16             # of the batch from which the time of a run is estimated
 MODEL = "nano"             # base of every run of the lab
 NAME = "runs"               # of the table under data/lab/
@@ -44,8 +45,8 @@ NAME = "runs"               # of the table under data/lab/
 class Setup:
     """What one run of the lab is: its configuration, and by what factor the learning rate is raised for a moment (1: never).
 
-    The pulse is the lab's true instability: for the conversations `PULSE_ROWS` the learning rate is
-    `pulse` times higher and the gradient not clipped, while the data stay as they are.
+    The pulse is the lab's true instability: in the batches of the conversations `PULSE_ROWS` the
+    learning rate is `pulse` times higher and the gradient not clipped, while the data stay as they are.
     """
 
     config: TrainConfig = field(default_factory=TrainConfig)
@@ -57,15 +58,15 @@ class Setup:
 
     def plain(self) -> Setup:
         """The plainest setup with the same losses: what a recording is filed under."""
-        c = self.config
+        c, default = self.config, TrainConfig()
         order, seed = "shuffle" if c.order == "shuffle_once" and c.epochs == 1 else c.order, 0 if c.order == "file" else c.seed
-        seen = TrainConfig(order=order, seed=seed, batch_size=c.batch_size, epochs=c.epochs, optimizer=c.optimizer)
+        plain = c.replace(order=order, seed=seed, probe_every=0, token_budget=default.token_budget)
+        if c.loss_average == "tokens" or c.accumulation_steps() == 1 or c.optimizer == "none":
+            plain = plain.replace(micro_batch_size=None, loss_average="tokens")
         if c.optimizer == "none":
-            return Setup(seen)
-        learns = seen.replace(learning_rate=c.learning_rate, schedule=c.schedule)
-        if c.loss_average == "micro_batches" and c.accumulation_steps() > 1:
-            learns = learns.replace(micro_batch_size=c.micro_batch_size, loss_average="micro_batches")
-        return Setup(learns, self.pulse)
+            learning = ("learning_rate", "schedule", "betas", "eps", "momentum", "weight_decay", "grad_clip")
+            return Setup(plain.replace(**{name: getattr(default, name) for name in learning}))
+        return Setup(plain, self.pulse)
 
     def name(self) -> str:
         """Of its recording: the fields that differ from the defaults, without the seed."""
@@ -153,12 +154,14 @@ class Recordings:
         self.store = Store(assets.folder() / "lab")
         self._frozen: Run | None = None
         self._per_row: float | None = None  # seconds
+        self._band: tuple[Setup | None, list[Run]] = (None, [])
 
     def find(self, setup: Setup) -> Run | None:
         """The run of a setup, with its micro-batches as the setup cuts them; None where it is not recorded."""
         plain = setup.plain()
         if plain.config.optimizer == "none":
-            return self._rearranged(setup)
+            whole = plain.config.max_steps is None and plain.config.precision == "fp32"
+            return self._rearranged(setup) if whole else None
         name, seed = plain.name(), plain.config.seed
         if seed not in self.store.seeds(NAME, name):
             return None
@@ -187,29 +190,40 @@ class Recordings:
         return Run.from_columns({**frozen.info, "train_config": config.to_dict(), "pulse": 1, "rearranged": True}, columns)
 
     def seeds(self, setup: Setup) -> list[Run]:
-        """The recorded runs of a setup over all its seeds, at least two, else none: what a band is drawn from."""
-        plain = setup.plain()
-        if plain.config.order == "file":
-            return []
-        runs = [self.find(replace(setup, config=setup.config.replace(seed=seed))) for seed in SEEDS]
-        found = [r for r in runs if r is not None]
-        return found if len(found) > 1 else []
+        """The recorded runs of a setup over all its seeds, at least two, else none: what a band is drawn from; the last answer is kept."""
+        setup = replace(setup, config=setup.config.replace(seed=0))
+        if self._band[0] != setup:
+            runs = [self.find(replace(setup, config=setup.config.replace(seed=seed))) for seed in SEEDS if setup.config.order != "file"]
+            found = [r for r in runs if r is not None]
+            self._band = (setup, found if len(found) > 1 else [])
+        return self._band[1]
 
     def time_a_batch(self, model: LanguageModel, data: EncodedRows) -> None:
-        """Measure how long training takes here; leaves the model's gradient empty."""
+        """Measure how long training takes here; leaves the model's gradient empty.
+
+        Processor time, shared by the workers, not wall time: a page that is being drawn meanwhile takes a core for
+        a second or two, and would be taken for a slow machine.
+        """
         rows, seconds = np.arange(TIMED_ROWS), []
         with workers_for(model) as workers:
             for _ in range(3):
-                start = time.perf_counter()
+                start = time.process_time()
                 batch_gradient(model, data, rows, TrainConfig(batch_size=TIMED_ROWS), workers)
-                seconds.append(time.perf_counter() - start)
+                seconds.append((time.process_time() - start) / max(1, workers.n))
         model.zero_grad(set_to_none=True)
         self._per_row = min(seconds[1:]) / TIMED_ROWS  # the first warms up
 
-    def seconds(self, setup: Setup, n_rows: int) -> float | None:
-        """About how long it takes to train a setup on `n_rows` conversations; None before `time_a_batch`."""
+    def learn_time(self, records: Sequence[StepRecord]) -> None:
+        """Correct the estimate by a run that was trained here, if it is long enough to tell."""
+        trained = [r.seconds / (len(r.rows) + 2) for r in records[1:] if not r.probes and np.isfinite(r.grad_norm)]
+        if len(trained) >= LEARN:
+            self._per_row = float(np.median(trained))
+
+    def seconds(self, setup: Setup, n_rows: int, probe_rows: int = 0) -> float | None:
+        """About how long it takes to train a setup on `n_rows` conversations, with probes of `probe_rows`; None before `time_a_batch`."""
         if self._per_row is None:
             return None
         config = setup.config
-        # Per step, a small batch costs about two conversations more; a frozen model is spared the way back.
-        return self._per_row * (1 + 2 / config.batch_size) * n_rows * config.epochs * (1 / 3 if config.optimizer == "none" else 1)
+        # Per step, a small batch costs about two conversations more; a look without a way back costs a third.
+        trained = (1 + 2 / config.batch_size) * n_rows * config.epochs * (1 / 3 if config.optimizer == "none" else 1)
+        return self._per_row * (trained + (n_rows * config.epochs / PROBE_ROWS + 2) * probe_rows / 3)

@@ -21,9 +21,10 @@ import torch
 from . import assets, recordings, spikes
 from .chat import EncodedRows
 from .config import TrainConfig
-from .lab_state import MOST_PINS, Knobs, LabState, Pin
+from .lab_state import MANY, MOST_PINS, Knobs, LabState, Pin
 from .live import LiveRun
 from .records import Run, StepRecord
+from .spikes import WINDOW
 from .trainer import make_optimizer, mean_loss
 from .wording import say
 
@@ -41,12 +42,7 @@ class Shown:
     knobs: Knobs
     run: Run | None
     source: str  # recorded | rearranged | trained
-    total: int   # steps of the whole schedule
-
-    @property
-    def steps(self) -> int | None:
-        """Steps done, where it was stopped before its end; None for a whole run."""
-        return None if self.run is None or len(self.run) == self.total else len(self.run)
+    steps: int | None = None  # steps done, where it was stopped before its end
 
 
 def describe_knobs(knobs: Knobs, language: str = "en") -> str:
@@ -55,13 +51,31 @@ def describe_knobs(knobs: Knobs, language: str = "en") -> str:
     words = [say(language, f"order:{kind}", k=size), say(language, "d.batch", v=knobs.batch)]
     for name, value in knobs.changes().items():
         if name not in ("order", "batch", "log_every") and not (name == "average" and knobs.accumulation == 1):
+            value = min(value, knobs.batch) if name == "accumulation" else value
             words.append(say(language, f"d.optimizer={value}") if name == "optimizer" else say(language, f"d.{name}", v=value))
-    return ("，" if language == "zh" else ", ").join(words)
+    return say(language, "comma").join(words)
+
+
+def own_name(shown: Shown, language: str) -> str:
+    """The name that the lab gives a curve: its knobs, whether it was trained here, and how far it came."""
+    more = [say(language, "trained")] if shown.source == "trained" else []
+    more += [say(language, "stopped at", n=shown.steps)] if shown.steps is not None else []
+    return say(language, "comma").join([describe_knobs(shown.knobs, language), *more])
+
+
+def renamed(shown: Shown, before: str, now: str) -> Shown:
+    """The same curve, its name in another language if the lab gave it."""
+    return replace(shown, name=own_name(shown, now)) if shown.name == own_name(shown, before) else shown
 
 
 def _same(a: Shown, b: Shown) -> bool:
-    """Whether two are one curve."""
-    return (a.source, a.knobs.setup(), a.run and len(a.run)) == (b.source, b.knobs.setup(), b.run and len(b.run))
+    """Whether two were cut and trained alike, and so are one in every line."""
+    return (a.source, a.knobs.setup(), a.steps) == (b.source, b.knobs.setup(), b.steps)
+
+
+def _same_curve(a: Shown, b: Shown) -> bool:
+    """Whether two have the same losses of steps, however they were cut."""
+    return (a.source, a.knobs.setup().plain(), a.steps) == (b.source, b.knobs.setup().plain(), b.steps)
 
 
 class LabSession:
@@ -85,8 +99,9 @@ class LabSession:
         self.answer = self._recorded(state.run)
         for pin in state.pins:
             found = self._recorded(pin.knobs, name=pin.name)
-            run = Run(found.run.info, found.run.records[:pin.steps]) if found.run is not None and pin.steps else found.run
-            self.pinned.append(replace(found, run=run))
+            run = Run(found.run.info, found.run.records[:pin.steps]) if found.run is not None else None
+            self.pinned.append(replace(found, run=run, steps=pin.steps))
+        self._pins_to_state()
 
     # What is there
 
@@ -106,7 +121,8 @@ class LabSession:
         if self._live_knobs is None:
             return self.answer
         run = Run(self._info(self._live_knobs), tuple(self._records)) if self._records else None
-        return Shown(describe_knobs(self._live_knobs, self.state.language), self._live_knobs, run, "trained", self.total)
+        steps = len(self._records) if len(self._records) < self.total else None
+        return Shown(describe_knobs(self._live_knobs, self.state.language), self._live_knobs, run, "trained", steps)
 
     @property
     def total(self) -> int:
@@ -137,7 +153,8 @@ class LabSession:
             # Its first step pays for the start, and a step with probes for more than itself.
             last = [r.seconds for r in self._records[1:][-SPEED:]]
             return float(np.mean(last)) * (self.total - len(self._records))
-        return self.recordings.seconds(self.state.run.setup(), self.n_rows)
+        probe_rows = sum(map(len, self.probes.values())) if self.state.probes else 0
+        return self.recordings.seconds(self.state.run.setup(), self.n_rows, probe_rows)
 
     def warm_up(self, *, wait: float = 0.0) -> None:
         """Do in the background, once, what the first step would wait for: data, a timed batch, an optimiser. Waits for the timing, if asked."""
@@ -197,7 +214,7 @@ class LabSession:
         """Hold the run; a step in flight is finished first and, if it is quick, taken."""
         if self.status == "running":
             self.live.lease(0)
-            self._take(wait=0.2 if self.live.training else 0.0)
+            self._take(wait=0.2 if self.live.busy else 0.0)
             if self.status == "running":
                 self.status = "paused"
 
@@ -216,12 +233,8 @@ class LabSession:
         if self.status in ("running", "paused"):
             self.live.lease(0)
             self._take()
-            self._release()
-            if self.status != "finished":
-                self.status = "stopped"
-            if self.changed:
-                self._shelve()
-                self._to_answer()
+            if self.status in ("running", "paused"):  # it may just have come to its end
+                self._ended("stopped")
 
     def reset(self) -> None:
         """Forget the live run and the grey ones, and show what is recorded for the knobs; pinned runs stay."""
@@ -236,15 +249,15 @@ class LabSession:
             raise ValueError(say(language, "nothing to pin"))
         if len(self.pinned) == MOST_PINS:
             raise ValueError(say(language, "too many pins"))
-        if any(_same(p, now) for p in self.pinned):
+        if any(p.run is not None and _same(p, now) for p in self.pinned):
             raise ValueError(say(language, "pinned twice"))
-        self.pinned.append(replace(now, name=name or now.name))
+        self.pinned.append(replace(now, name=name or own_name(now, language)))
         self._pins_to_state()
 
     def rename(self, index: int, name: str) -> None:
         """Another name for a pinned run; an empty one gives back the name that its knobs make."""
         pin = self.pinned[index]
-        self.pinned[index] = replace(pin, name=name.strip() or describe_knobs(pin.knobs, self.state.language))
+        self.pinned[index] = replace(pin, name=name.strip() or own_name(pin, self.state.language))
         self._pins_to_state()
 
     def remove(self, index: int) -> None:
@@ -253,10 +266,8 @@ class LabSession:
         self._pins_to_state()
 
     def close(self) -> None:
-        """End whatever trains; the session can be thrown away."""
-        self._release()
-        if self.status in ("running", "paused"):
-            self.status = "stopped"
+        """End whatever trains, as Stop does; the session can be thrown away."""
+        self.stop()
 
     def idle(self, seconds: float) -> bool:
         """Wait until a run that was ended has finished its step in flight; whether it has."""
@@ -268,20 +279,15 @@ class LabSession:
         setup = knobs.setup()
         run = self.recordings.find(setup)
         source = "rearranged" if run is not None and run.info.get("rearranged") else "recorded"
-        return Shown(name or describe_knobs(knobs, self.state.language), knobs, run, source, setup.config.total_steps(self.n_rows))
+        return Shown(name or describe_knobs(knobs, self.state.language), knobs, run, source)
 
     def _rename_all(self, before: str) -> None:
         """Names that the lab gave, in the language of now; those that a learner gave stay."""
-        now = self.state.language
         self.answer = self._recorded(self.state.run)
-        own = lambda shown, language: self._ghost_name(replace(shown, name=describe_knobs(shown.knobs, language)), language)
-        self.ghosts = [replace(g, name=own(g, now)) for g in self.ghosts]
-        self.pinned = [replace(p, name=describe_knobs(p.knobs, now)) if p.name == describe_knobs(p.knobs, before) else p for p in self.pinned]
+        self.ghosts, self.pinned = ([renamed(x, before, self.state.language) for x in shown] for shown in (self.ghosts, self.pinned))
+        if self.under is not None:
+            self.under = renamed(self.under, before, self.state.language)
         self._pins_to_state()
-
-    def _ghost_name(self, shown: Shown, language: str) -> str:
-        """What was trained is told from the recorded run of the same knobs."""
-        return f"{shown.name}, {say(language, 'trained')}" if shown.source == "trained" else shown.name
 
     def _info(self, knobs: Knobs) -> dict[str, object]:
         setup = knobs.setup()
@@ -296,8 +302,7 @@ class LabSession:
         knobs, probed, after = self.state.run, self.state.probes, {}
         self._live_knobs, self._records, self._after, self.error = knobs, [], after, ""
         self.state = replace(self.state, opened=None)
-        found = self._recorded(knobs)
-        self.under = found if found.run is not None else None
+        self.under = self.answer if self.answer.run is not None else None
 
         def steps(live: LiveRun) -> Iterator[StepRecord]:
             model, probes = assets.base_model(recordings.MODEL), self.probes if probed else {}
@@ -316,9 +321,17 @@ class LabSession:
             raise
         self._records += new
         if self.live.ended:
-            self.status = "finished"
-            self._release()
+            self._ended("finished")
         return len(new)
+
+    def _ended(self, status: str) -> None:
+        """The live run is over; where the knobs say something else by now, it makes room for their answer."""
+        self.recordings.learn_time(self._records)
+        self._release()
+        self.status = status
+        if self.changed:
+            self._shelve()
+            self._to_answer()
 
     def _release(self) -> None:
         """Let go of the thread; what it trained stays."""
@@ -329,14 +342,37 @@ class LabSession:
     def _shelve(self) -> None:
         """The curve of the moment becomes a grey one, unless it is pinned or there is none."""
         now = self.current
-        if now.run is not None and not any(_same(p, now) for p in self.pinned):
-            grey = replace(now, name=self._ghost_name(now, self.state.language))
-            self.ghosts = [*(g for g in self.ghosts if not _same(g, grey)), grey][-GHOSTS:]
+        if now.run is not None and not any(_same_curve(p, now) for p in self.pinned):
+            grey = replace(now, name=own_name(now, self.state.language))
+            self.ghosts = [*(g for g in self.ghosts if not _same_curve(g, grey)), grey][-GHOSTS:]
 
     def _to_answer(self) -> None:
         self._live_knobs, self.under, self._records, self._after, self.status, self.error = None, None, [], {}, "ready", ""
         self.state, self.answer = replace(self.state, opened=None), self._recorded(self.state.run)
+        self.ghosts = [g for g in self.ghosts if not _same_curve(g, self.answer)]
 
     def _pins_to_state(self) -> None:
         self.state = replace(self.state, pins=tuple(Pin(p.name, p.knobs, p.steps) for p in self.pinned))
 
+
+
+def status_of(session: LabSession) -> str:
+    """What is going on, and what a press of Run would do, in words."""
+    words, now, total = session.state.language, session.current, session.total
+    done, left = 0 if now.run is None else len(now.run), session.seconds()
+    if session.status == "ready":
+        known = "ready" if now.run is not None else "unrecorded"
+        return say(words, known if left is not None else f"{known} unknown", steps=total, events=_events_said(session), seconds=left)
+    if session.status in ("running", "paused") and session.changed:
+        return say(words, "changed" if session.status == "running" else "changed paused")
+    if session.status == "running":
+        return say(words, "running", done=done, steps=total, loss=now.run.loss[-1], seconds=left or 0) if done else say(words, "starting")
+    return say(words, session.status, done=done, steps=total, events=_events_said(session), error=session.error)
+
+
+def _events_said(session: LabSession) -> str:
+    language, n, steps = session.state.language, len(session.events()), len(session.current.run or ())
+    if steps <= WINDOW:
+        return say(language, "too short")
+    found = say(language, f"events={n}") if n < 2 else say(language, "events", n=n)
+    return found if steps >= MANY else say(language, "judged", events=found, n=steps - WINDOW, window=WINDOW)

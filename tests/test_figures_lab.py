@@ -78,12 +78,12 @@ def test_lines_are_those_of_the_log_module(recorded):
 def test_the_strip_shows_the_rows_of_the_batches(recorded):
     from minimind_lite import assets
     from minimind_lite.plots import DOMAIN_COLOURS
-    strip, first = figures_lab._strip(Setup()), assets.segments()[0]
+    strip, first = figures_lab._strip(Setup(), "steps"), assets.segments()[0]
     inside = -(-first.start // 16)
     assert strip.shape == (STRIP, 139, 3)
     assert np.allclose(strip[:, inside], figures_lab.to_rgb(DOMAIN_COLOURS[first.domain]))
     assert np.allclose(strip[:, 0], figures_lab.to_rgb(DOMAIN_COLOURS["zh"]))
-    spread = figures_lab._strip(Setup(TrainConfig(order="shuffle")))
+    spread = figures_lab._strip(Setup(TrainConfig(order="shuffle")), "steps")
     assert np.isclose((spread == spread[-1, 0]).all(axis=2).mean(), 1 - sum(s.stop - s.start for s in assets.segments()) / 2224, atol=0.03)
 
 
@@ -105,3 +105,34 @@ def test_the_sentence_is_made_of_the_numbers(recorded):
 def test_names_are_cut_to_the_room_of_the_legend():
     assert figures_lab._short("file order, batch 16") == "file order, batch 16" and figures_lab._short("") == ""
     assert figures_lab._short("a" * 40) == "a" * 23 + "…" and figures_lab._short("尖峰" * 20) == "尖峰" * 5 + "尖…"
+
+
+def test_the_strip_lies_under_the_curve_also_where_the_last_batch_is_short():
+    whole = figures_lab._strip(Setup(TrainConfig(batch_size=256)), "samples")
+    assert whole.shape[1] == 2224 and (whole[:, 2048] == whole[:, 2223]).all() and (whole[:, 256] == whole[:, 511]).all()
+
+
+def test_steps_are_whole_at_the_beginning_of_each(recorded):
+    run = recorded.find(Setup(TrainConfig(batch_size=64)))
+    assert figures_lab._steps_of(run, run.column("samples_seen")).tolist() == run.column("step").tolist()
+
+
+def test_held_out_losses_stay_on_their_axis(recorded):
+    setup, canvas = Setup(TrainConfig(order="shuffle"), 40), Canvas()
+    whole = recorded.find(setup)
+    for n in (1, 60, 100):
+        canvas.png(Scene(setup, Run({}, whole.records[:n]), "live", probes=True))
+        low, high = canvas._axes["probes"].get_ylim()
+        assert all(low <= v <= high for r in whole.records[:n] for v in r.probes.values())
+
+
+def test_a_longer_pinned_run_is_shown_whole_and_a_grey_one_is_not(recorded):
+    long, canvas = recorded.find(Setup(TrainConfig(epochs=3))), Canvas()
+    canvas.png(scene(recorded, pinned=[("long", long)]))
+    assert canvas._axes["loss"].get_xlim()[1] == 3 * 2224
+    canvas.png(scene(recorded, ghosts=[("long", long)]))
+    assert canvas._axes["loss"].get_xlim()[1] == 2224
+
+
+def test_a_band_asked_for_in_vain_is_said(recorded):
+    assert sentence(scene(recorded, band=())).endswith("One seed is recorded here, so there is no band.")

@@ -1,7 +1,6 @@
 """The lab, pressed as a browser presses it, without a browser: `clock.value += 1` is a tick."""
 
 import html
-import json
 import time
 from string import Formatter
 
@@ -33,6 +32,7 @@ def tick(lab, until=lambda: True, seconds=20.0):
 def press_run(lab):
     """On widgets that start their own clock, the first tick is the press."""
     if lab_panel.OWN_CLOCK:
+        lab.widgets.clock._playing = False
         lab.widgets.clock._playing = True
         lab.widgets.clock.value += 1
     else:
@@ -96,17 +96,19 @@ def test_step_and_pause_and_reset(lab):
 def test_an_error_in_a_callback_is_shown_and_escaped(lab, monkeypatch):
     monkeypatch.setattr(lab.session, "step", lambda: 1 / 0)
     lab.widgets.buttons["step"].click()
-    assert "Error" in lab.widgets.status.value and "ZeroDivisionError" in lab.widgets.status.value
+    assert "Error" in lab.widgets.error.value and "ZeroDivisionError" in lab.widgets.error.value
     monkeypatch.setattr(lab.session, "step", lambda: (_ for _ in ()).throw(ValueError("<b>")))
     lab.widgets.buttons["step"].click()
-    assert html.escape("<b>") in lab.widgets.status.value
+    assert html.escape("<b>") in lab.widgets.error.value
+    lab.widgets.buttons["reset"].click()
+    assert not lab.widgets.error.value, "gone when the learner goes on"
 
 
 def test_an_error_in_training_is_shown(lab, monkeypatch):
     monkeypatch.setattr(lab_module.LabSession, "tick", lambda self: (_ for _ in ()).throw(ArithmeticError("loss is not finite")))
     press_run(lab)
     lab.widgets.clock.value += 1
-    assert "loss is not finite" in lab.widgets.status.value
+    assert "loss is not finite" in lab.widgets.error.value
 
 
 def test_a_spike_opens_walks_and_closes(lab):
@@ -148,14 +150,14 @@ def test_pins_have_rows_and_are_compared(lab):
     w.pins.children[1].children[1].click()
     assert not w.pins.children and not lab.session.pinned
     w.compare.click()
-    assert "Choose two different runs" in w.status.value
+    assert "Choose two different runs" in w.error.value
 
 
 def test_a_fifth_pin_is_refused_in_words(lab):
     for batch in (4, 8, 16, 32, 64):
         lab.widgets.knobs["batch"].value = batch
         lab.widgets.pin.click()
-    assert "Four runs are pinned" in lab.widgets.status.value and len(lab.session.pinned) == 4
+    assert "Four runs are pinned" in lab.widgets.error.value and len(lab.session.pinned) == 4
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -208,8 +210,8 @@ def test_both_languages_have_the_same_words():
 def test_a_teacher_chooses_the_knobs(quick):
     lab = SpikeLab(preset="as reported", knobs=("order",), language="zh")
     box = lab.panel()
-    shown = json.dumps([type(w).__name__ for w in box.children[1].children])
-    assert shown == '["Dropdown"]' and "knobs=order" in lab.state and "language=zh" in lab.state
+    assert [type(w).__name__ for w in box.children[0].children] == ["Dropdown", "Button"]
+    assert "knobs=order" in lab.state and "language=zh" in lab.state
     assert SpikeLab.from_state(lab.state).session.state.knobs == ("order",)
     for wrong in ({"knobs": ("volume",)}, {"preset": "nonsense"}, {"lines": ("wavy",)}, {"language": "fr"}):
         with pytest.raises(ValueError):
@@ -218,7 +220,8 @@ def test_a_teacher_chooses_the_knobs(quick):
 
 def test_every_control_has_a_label_and_a_tooltip(lab):
     w = lab.widgets
-    for control in (*w.knobs.values(), *w.views.values(), *w.lines.values(), *w.buttons.values(), w.pin, w.compare, w.previous, w.next, w.close):
+    single = (w.preset, w.pin, w.compare, w.previous, w.next, w.close)
+    for control in (*w.knobs.values(), *w.views.values(), *w.lines.values(), *w.buttons.values(), *w.pair.values(), *single):
         assert control.description, control
         assert getattr(control, "tooltip", None) or getattr(control, "description_tooltip", None), control.description
 
@@ -237,7 +240,61 @@ def test_a_run_in_one_lab_ends_the_run_in_another(quick):
     tick(first, lambda: steps(first) >= 1)
     press_run(second)
     assert first.session.live is None and second.session.live is not None
+    assert first.widgets.status.value.startswith("Stopped at step") and not first.widgets.buttons["run"].disabled
+    for _ in range(2):
+        first.widgets.clock.value += 1  # ticks that were under way
+    assert first.session.live is None and second.session.live is not None
     second.session.close()
+
+
+def test_an_error_outlives_the_ticks_of_a_run(lab):
+    press_run(lab)
+    tick(lab, lambda: steps(lab) >= 1)
+    lab.widgets.compare.click()
+    done = steps(lab)
+    tick(lab, lambda: steps(lab) > done)
+    assert "Choose two different runs" in lab.widgets.error.value and lab.widgets.status.value.startswith("Training")
+
+
+def test_run_begins_anew_after_the_end(lab):
+    lab.widgets.knobs["batch"].value = 256
+    press_run(lab)
+    tick(lab, lambda: lab.session.status == "finished")
+    press_run(lab)
+    tick(lab, lambda: steps(lab) >= 1)
+    assert lab.session.status in ("running", "finished") and lab.session.ghosts[-1].name.endswith("trained here")
+
+
+def test_more_foreground_steps_than_there_are_begin_no_second_run(quick, capsys):
+    lab = SpikeLab.from_state("lab=1&batch=256")
+    lab.run(steps=12)
+    assert steps(lab) == 9 and lab.session.status == "finished" and not lab.session.ghosts
+
+
+def test_an_open_comparison_changes_its_language(lab):
+    w = lab.widgets
+    w.pin.click()
+    w.knobs["order"].value = "shuffle"
+    w.compare.click()
+    w.language.click()
+    assert "文件顺序，批大小 16" in w.comparison.value and "file order" not in w.comparison.value
+
+
+def test_the_chosen_pair_stays_when_a_run_is_renamed(lab):
+    w = lab.widgets
+    for batch in (4, 8, 16):
+        w.knobs["batch"].value = batch
+        w.pin.click()
+    w.pair["pair a"].value, w.pair["pair b"].value = 2, 0
+    w.pins.children[1].children[0].value = "mine"
+    assert [d.value for d in w.pair.values()] == [2, 0]
+    w.pins.children[1].children[1].click()
+    assert [d.value for d in w.pair.values()] == [0, 1], "places have moved"
+
+
+def test_a_short_run_says_what_can_t_be_judged(lab):
+    lab.widgets.knobs["batch"].value = 64
+    assert "in the last 5 steps (the first 30 can't be judged)" in lab.widgets.status.value
 
 
 def test_close_ends_the_run_and_takes_the_panel_away(lab):

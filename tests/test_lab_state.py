@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from minimind_lite.lab_state import CHOICES, KNOBS, LANGUAGES, LINES, MOST_PINS, PRESETS, VIEWS, Knobs, LabState, Pin, preset
 
 knobs = st.builds(Knobs, **{name: st.sampled_from(values) for name, values in CHOICES.items()})
-pins = st.lists(st.builds(Pin, st.text(max_size=20), knobs, st.none() | st.integers(0, 999)), max_size=MOST_PINS).map(tuple)
+pins = st.lists(st.builds(Pin, st.text(max_size=20), knobs, st.none() | st.integers(1, 999)), max_size=MOST_PINS).map(tuple)
 some = lambda values: st.lists(st.sampled_from(values), unique=True).map(tuple)
 states = st.builds(LabState, run=knobs, **{name: st.sampled_from(values) for name, values in VIEWS.items()}, lines=some(LINES),
                    opened=st.none() | st.integers(0, 999), knobs=some(KNOBS), language=st.sampled_from(LANGUAGES), pins=pins)
@@ -30,7 +30,8 @@ def test_written_out_by_hand():
     ("", "this one has no version"), ("hello", "no lab state"), ("order=file", "begins with lab=1"), ("lab=2&order=file", "this one has 2"),
     ("lab=1&order=sorted", "order must be one of"), ("lab=1&batch=7", "batch must be one of"), ("lab=1&colour=red", "has no colour"),
     ("lab=1&batch=4&batch=8", "given twice in a lab state: batch"), ("lab=1&opened=x", "whole number"), ("lab=1&lines=wavy", "no wavy"),
-    ("lab=1&knobs=volume", "no volume"), ("lab=1&pin=name%3Da%26speed%3D2", "has no speed"), ("lab=1&pin=name%3Da%26batch%3D5", "batch must be")])
+    ("lab=1&knobs=volume", "no volume"), ("lab=1&pin=name%3Da%26speed%3D2", "has no speed"), ("lab=1&pin=name%3Da%26batch%3D5", "batch must be"),
+    ("lab=1&pin=abc", "names no run"), ("lab=1&pin=name%3Da%26steps%3D0", "one step or more")])
 def test_what_a_lab_does_not_know_is_refused(text, complaint):
     with pytest.raises(ValueError, match=complaint):
         LabState.from_string(text)
@@ -53,3 +54,9 @@ def test_presets_are_states():
 def test_no_more_pins_than_lines_that_can_be_told_apart():
     with pytest.raises(ValueError, match="at most 4"):
         LabState(pins=tuple(Pin(str(i), Knobs()) for i in range(5)))
+
+
+def test_a_rate_may_be_written_as_one_likes_and_one_is_not_true():
+    assert LabState.from_string("lab=1&learning_rate=1e-3").run.learning_rate == 0.001
+    with pytest.raises(ValueError, match="band must be one of"):
+        LabState(band=1)

@@ -29,7 +29,7 @@ def taken(run, enough, seconds=5.0):
 
 def test_nothing_is_trained_before_it_is_asked_for():
     run = LiveRun(counting())
-    assert run.take(wait=0.05) == [] and not run.training and not run.ended
+    assert run.take(wait=0.05) == [] and not run.busy and not run.ended
     run.close()
 
 
@@ -39,7 +39,7 @@ def test_a_lease_trains_and_ends_by_itself():
     first = taken(run, 1)
     time.sleep(0.15)
     run.take()
-    assert first[0] == 0 and not run.training and run.take(wait=0.05) == []
+    assert first[0] == 0 and not run.busy and run.take(wait=0.05) == []
     run.lease(0.05)
     assert taken(run, 1), "a renewed lease goes on"
     run.close()

@@ -49,6 +49,9 @@ def test_setups_that_are_not(a, b):
 def test_what_is_not_recorded_is_not_made_up(recorded):
     assert recorded.find(of(order="buffer:32", learning_rate=2e-3)) is None
     assert recorded.find(of(order="buffer:128", seed=4)) is None
+    for other in ({"weight_decay": 0.5}, {"precision": "bf16"}, {"max_steps": 10}, {"grad_clip": 0.0}, {"betas": (0.9, 0.9)}):
+        assert recorded.find(of(**other)) is None, other
+    assert recorded.find(of(optimizer="none", max_steps=10)) is None
 
 
 @pytest.mark.parametrize("setup", [of(), of(order="shuffle", batch_size=4, seed=3), of(order="buffer:128", batch_size=64),

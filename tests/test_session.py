@@ -56,13 +56,13 @@ def test_pause_holds_and_run_goes_on(session):
     session.start()
     trained(session, 2)
     session.pause()
-    session.live.take(wait=0.2)  # a step that was in flight
     held = len(session.current.run)
     time.sleep(0.1)
     assert session.status == "paused" and session.tick() == 0 and len(session.current.run) == held
     live = session.live
     session.start()
     assert session.live is live and trained(session, held + 2) >= held + 2
+    assert [r.step for r in session.current.run.records] == list(range(len(session.current.run))), "none is lost"
 
 
 def test_step_is_one_step(session):
@@ -77,7 +77,7 @@ def test_stop_ends_the_thread_and_keeps_the_curve(session):
     assert session.status == "stopped" and session.live is None and len(session.current.run) >= n
     assert session._closed.join(2)
     session.start()
-    assert session.current.run is None and session.ghosts[-1].name == "file order, batch 16, trained here"
+    assert session.current.run is None and session.ghosts[-1].name.startswith("file order, batch 16, trained here, first")
 
 
 def test_a_knob_turned_during_a_run_changes_nothing_of_it(session):
@@ -150,6 +150,9 @@ def test_pins_come_back_from_the_state(session):
     session.pin("first two")
     again = LabSession(LabState.from_string(session.state.to_string()))
     assert [len(p.run) for p in again.pinned] == [139, 2] and again.state == session.state
+    half = LabSession(LabState.from_string("lab=1&order=file&pin=" + "name%3Dmine%26optimizer%3Dsgd%26batch%3D4%26steps%3D50"))
+    half.view(language="zh")
+    assert half.state.pins[0].steps == 50 and half.pinned[0].run is None
     unknown = LabSession(LabState(pins=(Pin("mine", Knobs(optimizer="sgd", batch=4)),)))
     assert unknown.pinned[0].run is None and unknown.state.pins[0].name == "mine"
 
@@ -176,3 +179,19 @@ def test_runs_are_named_by_what_is_not_at_its_default():
     assert describe_knobs(Knobs(order="buffer:128", optimizer="none", epochs=3, log_every=1)) == "buffer of 128, batch 16, frozen, 3 epochs"
     assert describe_knobs(Knobs(order="shuffle", seed=2, pulse=40), "zh") == "打乱，批大小 16，种子 2，学习率脉冲 ×40"
     assert describe_knobs(Knobs(average="micro_batches")) == "file order, batch 16", "without accumulation there is one mean"
+
+
+def test_a_run_that_ends_while_the_knobs_say_something_else_makes_room_for_their_answer(quick):
+    session = LabSession(LabState(Knobs(batch=256)))
+    session.start()
+    session.turn(Knobs(batch=256, order="shuffle"))
+    end = time.monotonic() + 20
+    while session.status == "running" and time.monotonic() < end:
+        session.tick()
+        time.sleep(0.02)
+    assert session.status == "ready" and session.current.source == "recorded" and session.current.knobs.order == "shuffle"
+    assert session.ghosts[-1].source == "trained" and len(session.ghosts[-1].run) == 9
+
+
+def test_accumulation_is_named_as_it_is_cut():
+    assert describe_knobs(Knobs(batch=4, accumulation=8)) == "file order, batch 4, in 4 parts"
