@@ -362,10 +362,10 @@ class SpikeLab:
         options += [(say(words, "this run"), NOW)] if s.current.run is not None else []
         chosen = [d.value for d in w.pair.values()] if len(s.pinned) >= self._pins_shown else [None, None]  # places hold while none is removed
         self._pins_shown = len(s.pinned)
+        still = len(set(chosen)) == 2 and set(chosen) <= {place for _, place in options}
         for dropdown, before, default in zip(w.pair.values(), chosen, (0, 1)):
             dropdown.options = options or [("", None)]
-            places = [place for _, place in options]
-            if before in places and len(set(chosen)) == 2:
+            if still:
                 dropdown.value = before
             elif len(options) > default:
                 dropdown.index = default

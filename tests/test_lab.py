@@ -141,6 +141,7 @@ def test_pins_have_rows_and_are_compared(lab):
     w.pin.click()
     w.knobs["order"].value = "shuffle"
     assert len(w.pins.children) == 2 and w.pins.children[1].children[0].value == "file order, batch 16"
+    assert [d.value for d in w.pair.values()] == [0, lab_module.NOW]
     w.compare.click()
     assert "<table" in w.comparison.value and "file order, batch 16" in w.comparison.value
     w.pins.children[1].children[0].value = "<reported>"
