@@ -154,6 +154,7 @@ class Recordings:
         self.store = Store(assets.folder() / "lab")
         self._frozen: Run | None = None
         self._per_row: float | None = None  # seconds
+        self._learnt = False
         self._band: tuple[Setup | None, list[Run]] = (None, [])
 
     def find(self, setup: Setup) -> Run | None:
@@ -199,25 +200,22 @@ class Recordings:
         return self._band[1]
 
     def time_a_batch(self, model: LanguageModel, data: EncodedRows) -> None:
-        """Measure how long training takes here; leaves the model's gradient empty.
-
-        Processor time, shared by the workers, not wall time: a page that is being drawn meanwhile takes a core for
-        a second or two, and would be taken for a slow machine.
-        """
+        """Measure how long training takes here; the quickest time counts, since whatever else runs only adds to it."""
         rows, seconds = np.arange(TIMED_ROWS), []
         with workers_for(model) as workers:
             for _ in range(3):
-                start = time.process_time()
+                start = time.perf_counter()
                 batch_gradient(model, data, rows, TrainConfig(batch_size=TIMED_ROWS), workers)
-                seconds.append((time.process_time() - start) / max(1, workers.n))
+                seconds.append(time.perf_counter() - start)
         model.zero_grad(set_to_none=True)
-        self._per_row = min(seconds[1:]) / TIMED_ROWS  # the first warms up
+        if not self._learnt:
+            self._per_row = min([*seconds[1:], (self._per_row or np.inf) * TIMED_ROWS]) / TIMED_ROWS  # the first warms up
 
     def learn_time(self, records: Sequence[StepRecord]) -> None:
         """Correct the estimate by a run that was trained here, if it is long enough to tell."""
         trained = [r.seconds / (len(r.rows) + 2) for r in records[1:] if not r.probes and np.isfinite(r.grad_norm)]
         if len(trained) >= LEARN:
-            self._per_row = float(np.median(trained))
+            self._per_row, self._learnt = float(np.median(trained)), True
 
     def seconds(self, setup: Setup, n_rows: int, probe_rows: int = 0) -> float | None:
         """About how long it takes to train a setup on `n_rows` conversations, with probes of `probe_rows`; None before `time_a_batch`."""

@@ -11,7 +11,9 @@ as they were when it began.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -31,6 +33,7 @@ from .wording import say
 LEASE = 0.6      # seconds of training that one tick of the clock pays for: a few ticks, so that none is missed, and no more
 GHOSTS = 2       # runs that stay in grey without being pinned
 PATIENCE = 10.0  # seconds that Step waits for its step: the largest batch and all probes take less
+TIME_AGAIN = (1, 2, 4)  # seconds: at first the page and the cells below take much of the processor
 SPEED = 20       # last steps from which the remaining time is worked out
 
 
@@ -171,6 +174,11 @@ class LabSession:
         finally:
             self._warm.set()
         make_optimizer(model, TrainConfig())  # the first one of a process makes torch load a great deal
+        for delay in TIME_AGAIN:
+            time.sleep(delay)
+            if self.live is None:
+                with suppress(RuntimeError):  # the interpreter is going down
+                    self.recordings.time_a_batch(model, self.data)
 
     # What a learner does
 

@@ -102,7 +102,7 @@ def last_lesson(chrome, address):
 
 def test_lesson_00_answers_trains_and_stops(first_lesson):
     lab = first_lesson
-    assert lab.status().startswith("Recorded: 139 steps, 5 spikes.")
+    lab.until("^Recorded: 139 steps, 5 spikes")
     old = lab.picture()
     lab.knob("shuffle", "every epoch")
     lab.new_picture(old)
