@@ -73,6 +73,11 @@ class Bench:
             self.cell.locator(".jp-OutputArea-output").last.screenshot(path=Path(folder) / name)
             self.page.set_viewport_size(browser.LAPTOP)
 
+    def settle(self):
+        """Wait until the kernel has answered: messages of two widgets may be taken by two threads, in either order."""
+        self.page.wait_for_timeout(300)
+        self.page.wait_for_function(browser.IDLE, timeout=20_000)
+
     def start(self, order="off (file order)", batch="16"):
         """Nothing trains, nothing is grey, and the knobs are where a test wants them."""
         self.cell.scroll_into_view_if_needed()
@@ -80,6 +85,7 @@ class Bench:
         self.knob("shuffle", order)
         self.knob("batch size", batch)
         self.press("Reset")
+        self.settle()
         self.until("^Recorded: ")
 
 
@@ -206,6 +212,7 @@ def test_running_the_cell_again_releases_the_run(first_lesson):
     lab.cell.locator(".jp-Editor, .cm-content").first.click()
     lab.page.keyboard.press("Control+Enter")
     lab.until("^Recorded: 139 steps")
+    lab.settle()
     assert lab.page.locator("img.widget-image").count() == 1
     lab.press("Run")
     lab.until(r"Training: step \d")
