@@ -174,8 +174,7 @@ def on_screen(progress: Callable[[str], None]) -> list[Line]:
         order = page.locator("select").filter(has=page.locator("option", has_text="every epoch"))
         seconds = [_until_new_picture(page, lambda i=i: order.select_option(index=(2, 0)[i % 2])) for i in range(SCREEN_SWITCHES)]
         progress("switches on the screen")
-        first = _until(page, lambda: page.get_by_role("button", name="Run", exact=True).click(), f"() => ({STATUS})().includes('step 1')"
-                       f" || /step [0-9]/.test(({STATUS})())")
+        first = _until(page, lambda: page.get_by_role("button", name="Run", exact=True).click(), f"() => /step [0-9]/.test(({STATUS})())")
         seen, end = {page.evaluate(SRC)}, time.perf_counter() + SCREEN_SECONDS
         while time.perf_counter() < end:
             seen.add(page.evaluate(SRC))

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -19,6 +20,8 @@ from .config import ModelConfig, TrainConfig
 from .conversations import BadLine, ReadReport, read
 from .lessons import verdict
 from .records import Run
+
+Value = TypeVar("Value")
 
 NOT_YET = "not yet: put your answer in and run the cell again."
 # Lesson 01: two rounds, so that a header, a newline and an end token come on both sides of the mask.
@@ -30,6 +33,12 @@ DESIGN_VOCABULARY, DESIGN_LEAST, DESIGN_MOST = 6400, 1_800_000, 2_000_000
 def is_number(value: object) -> bool:
     """A finite number that is not a truth value."""
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def one_by_one(answers: Mapping[str, object], right: Mapping[str, Value], wrong: Callable[[str, object, Value], str]) -> list[str]:
+    """What is wrong with each of several answers, by name: not yet given, or what `wrong` says of it ("" for nothing)."""
+    said = {name: "not yet." if answers.get(name) is None else wrong(name, answers[name], value) for name, value in right.items()}
+    return [f"{name}: {text}" for name, text in said.items() if text]
 
 
 def _check_number(value: float | None, right: float, advice: Callable[[float], str], success: str, *, tolerance: float) -> bool:

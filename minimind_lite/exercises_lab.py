@@ -6,13 +6,16 @@ worked out from the runs, like everything else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
 
+import matplotlib
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from . import experiments, readings, spikes
-from .exercises import NOT_YET
+from .exercises import NOT_YET, one_by_one
 from .lab_state import Knobs, LabState
 from .lessons import verdict
 from .plots import _RENDER, Plot, _style
@@ -50,10 +53,6 @@ def mystery(letter: str) -> Run:
 
 def curves(*, size: tuple[float, float] = (11, 6)) -> Plot:
     """All six on shared axes, unnamed, without the strip that would give the order away."""
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     said = []
     with _RENDER, matplotlib.rc_context(_style()):
         figure = Figure(figsize=size, layout="constrained")
@@ -101,21 +100,18 @@ def telltale() -> tuple[str, str]:
     return max(times, key=times.get), f"The sick run against the others that have spikes: {text}."
 
 
-def _one_by_one(answers: Mapping[str, object], check: Callable[[str, object], str]) -> list[str]:
-    return [f"{letter}: {said}" for letter in MYSTERIES if (said := "not yet." if answers.get(letter) is None else check(letter, answers[letter]))]
-
-
 def check_mysteries(causes: Mapping[str, str | None]) -> bool:
     """Which cause (a letter of `CAUSES`) each mystery run has."""
     if all(v is None for v in causes.values()):
         return verdict([NOT_YET], "")
 
-    def check(letter: str, given: object) -> str:
-        right = MYSTERIES[letter][1]
+    right = {letter: cause for letter, (_, cause) in MYSTERIES.items()}
+
+    def wrong(letter: str, given: object, cause: str) -> str:
         if given not in CAUSES:
             return f"choose one of the letters {', '.join(CAUSES)}, got {given!r}."
-        return "" if given == right else f"hardly {CAUSES[given]}. {HINTS[right]}"
-    return verdict(_one_by_one(causes, check), "Right, all six: " + "; ".join(f"{k}: {CAUSES[c]}" for k, (_, c) in MYSTERIES.items()) + ".")
+        return "" if given == cause else f"hardly {CAUSES[given]}. {HINTS[cause]}"
+    return verdict(one_by_one(causes, right, wrong), "Right, all six: " + "; ".join(f"{k}: {CAUSES[c]}" for k, c in right.items()) + ".")
 
 
 def check_state(letter: str, state: str | None) -> bool:

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
 
 import numpy as np
 
 from . import laws
-from .exercises import NOT_YET, is_number
+from .exercises import NOT_YET, is_number, one_by_one
 from .lessons import verdict
-
-Value = TypeVar("Value")
 
 # Lesson 07: three micro-batches, supervised tokens and token means
 THREE = ((100, 2.0), (20, 3.0), (5, 6.0))
@@ -90,12 +87,6 @@ def check_weight(weight: Callable[[int, int, int], float] | None) -> bool:
 # Lesson 08
 
 
-def _one_by_one(answers: Mapping[str, object], right: Mapping[str, Value], wrong: Callable[[str, object, Value], str]) -> list[str]:
-    """What is wrong with each of several answers, by name: not yet given, or what `wrong` says of it ("" for nothing)."""
-    said = {name: "not yet." if answers.get(name) is None else wrong(name, answers[name], value) for name, value in right.items()}
-    return [f"{name}: {text}" for name, text in said.items() if text]
-
-
 def check_log(answers: Mapping[str, float | int | None], lines: Sequence[str], accumulation_steps: int, batch_size: int, every: int) -> bool:
     """Lesson 08: read off a MiniMind log: the true loss of its first line, conversations between two lines, line (from 0) of the highest value."""
     if all(v is None for v in answers.values()):
@@ -110,7 +101,7 @@ def check_log(answers: Mapping[str, float | int | None], lines: Sequence[str], a
         close = is_number(given) and abs(given - value) <= (0.06 if name == "first_loss" else 0)
         return "" if close else f"{given!r} is not it. {advice[name]}"
 
-    problems = _one_by_one(answers, right, wrong)
+    problems = one_by_one(answers, right, wrong)
     shown = batch_size // accumulation_steps
     return verdict(problems, f"Right: {right['first_loss']:.2f} nats, a line for every {between} conversations, and line "
                              f"{right['highest_line']} is the highest. Each line shows {shown} conversations of these {between}.")
@@ -129,7 +120,7 @@ def check_causes(causes: Mapping[str, str | None]) -> bool:
             return f"choose one of the letters {', '.join(CAUSES)}, got {given!r}."
         return "" if given == right else f"hardly {CAUSES[given]}. {hints[right]}"
 
-    problems = _one_by_one(causes, FIELD, wrong)
+    problems = one_by_one(causes, FIELD, wrong)
     return verdict(problems, "Right, all four: " + "; ".join(f"{case}: {CAUSES[right]}" for case, right in FIELD.items()) + ".")
 
 

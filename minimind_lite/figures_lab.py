@@ -286,7 +286,7 @@ class Canvas:
         lines: list[Artist] = []
         for name in run.probe_names() if run is not None else ():
             steps, losses = run.probe(name)
-            x = run.column("samples_seen" if scene.axis == "samples" else "step")[steps]
+            x = self._x(run, scene)[steps]
             if after := run.info.get("probes_after"):
                 x, losses = np.append(x, self._end(scene)), np.append(losses, after[name])
             lines += self._axes["probes"].plot(x, losses, color=_darker(name), ls=PROBE_STYLES[name], **look)

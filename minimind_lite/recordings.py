@@ -35,9 +35,9 @@ SEEDS = (0, 1, 2, 3, 4)
 BUFFER_SEEDS = SEEDS[:3]
 PULSE_ROWS = (960, 1024)    # conversations whose batches a pulse heats (whole batches: more where they are larger); Chinese, in file order
 PROBE_ROWS = 320            # conversations between two measurements of the held-out probes, whatever the batch
-LEARN = 8                  # steps of a live run that tell more of its speed than a timed batch
+LEARN = 8                   # steps of a live run that tell more of its speed than a timed batch
 TIMED_ROWS = 16             # of the batch from which the time of a run is estimated
-MODEL = "nano"             # base of every run of the lab
+MODEL = "nano"              # base of every run of the lab
 NAME = "runs"               # of the table under data/lab/
 
 
@@ -136,7 +136,7 @@ def plan() -> dict[Setup, tuple[int, ...]]:
 def experiment() -> Experiment:
     """The plan as an experiment of `trials`, which runs what is missing and never runs anything twice."""
     variants = tuple(Variant(s.name(), _pass, {"config": {k: v for k, v in s.config.to_dict().items() if k != "seed"}, "pulse": s.pulse},
-                             cost=s.config.epochs * (0.35 if s.config.optimizer == "none" else 1.5 if s.config.batch_size < 16 else 1.0))
+                             cost=s.config.epochs * (1.5 if s.config.batch_size < 16 else 1.0))
                      for s in plan())
     return Experiment(NAME, "What does the curve look like with these knobs?", (), "", variants)
 
@@ -168,6 +168,8 @@ class Recordings:
             return None
         run = self.store.get(NAME, name, seed).run
         info = {**run.info, "train_config": setup.config.to_dict(), "rearranged": False}
+        if setup.config.micro_batch_size == plain.config.micro_batch_size:
+            return Run(info, run.records)
         return Run.from_columns(info, run.to_columns())
 
     def _rearranged(self, setup: Setup) -> Run:

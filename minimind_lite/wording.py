@@ -43,7 +43,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "order:shuffle_once": "shuffled once", "order:shuffle": "shuffled", "order:buffer": "buffer of {k}", "d.batch": "batch {v}",
         "d.accumulation": "in {v} parts", "d.average": "mean of means", "d.learning_rate": "rate {v:g}", "d.optimizer=none": "frozen",
         "d.optimizer=sgd": "SGD", "d.schedule": "schedule {v}", "d.epochs": "{v} epochs", "d.seed": "seed {v}", "d.pulse": "rate pulse x{v}",
-        "recorded": "recorded", "trained": "trained here", "rearranged": "worked out from the recorded frozen model", "earlier": "earlier",
+        "recorded": "recorded", "trained": "trained here", "rearranged": "worked out from the recorded frozen model",
         "stopped at": "first {n} steps", "ready": "Recorded: {steps} steps, {events}. Run trains it live over this curve (about {seconds:.0f} s).",
         "unrecorded": "Not recorded. Run trains it now: {steps} steps, about {seconds:.0f} s.",
         "ready unknown": "Recorded: {steps} steps, {events}. Run trains it live over this curve.",
@@ -75,7 +75,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "state": "State of this lab (copy it to share it):", "nothing": "Nothing is recorded for these knobs. Run trains it.",
         "loss": "training loss (nats per token)", "held-out": "held-out (nats)", "samples": "conversations seen", "steps": "optimiser steps",
         "range": "range over {n} seeds", "domain:zh": "Chinese", "domain:code": "code", "domain:en": "English", "domain:math": "maths",
-        "domain:zh_classical": "classical Chinese", "nats": "nats",
+        "domain:zh_classical": "classical Chinese",
     },
     "zh": {
         "order": "打乱", "batch": "批大小", "accumulation": "梯度累积", "average": "损失平均", "learning_rate": "学习率", "optimizer": "优化器",
@@ -104,7 +104,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "order:file": "文件顺序", "order:shuffle_once": "打乱一次", "order:shuffle": "打乱", "order:buffer": "缓冲区 {k}", "d.batch": "批大小 {v}",
         "d.accumulation": "分 {v} 份", "d.average": "均值的均值", "d.learning_rate": "学习率 {v:g}", "d.optimizer=none": "冻结",
         "d.optimizer=sgd": "SGD", "d.schedule": "调度 {v}", "d.epochs": "{v} 轮", "d.seed": "种子 {v}", "d.pulse": "学习率脉冲 ×{v}",
-        "recorded": "已录", "trained": "现场训练", "rearranged": "由冻结模型的已录损失推算", "earlier": "之前的", "stopped at": "前 {n} 步",
+        "recorded": "已录", "trained": "现场训练", "rearranged": "由冻结模型的已录损失推算", "stopped at": "前 {n} 步",
         "ready": "已录：{steps} 步，{events}。按“运行”会在这条曲线上现场训练（约 {seconds:.0f} 秒）。",
         "unrecorded": "这组设置没有录过。按“运行”现在训练：{steps} 步，约 {seconds:.0f} 秒。",
         "ready unknown": "已录：{steps} 步，{events}。按“运行”会在这条曲线上现场训练。",
@@ -131,7 +131,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "preset:tiny batch": "极小 batch", "preset:huge batch": "极大 batch", "preset:true instability": "真正的不稳定", "pinned": "固定的曲线：",
         "state": "实验室的全部状态（复制即可分享）：", "nothing": "这组旋钮没有录过。按“运行”训练。", "loss": "训练损失（nat / token）",
         "held-out": "留出集（nat）", "samples": "已读对话数", "steps": "优化器步数", "range": "{n} 个种子的范围", "domain:zh": "中文",
-        "domain:code": "代码", "domain:en": "英文", "domain:math": "数学", "domain:zh_classical": "文言文", "nats": "nat",
+        "domain:code": "代码", "domain:en": "英文", "domain:math": "数学", "domain:zh_classical": "文言文",
     },
 }
 

@@ -78,6 +78,11 @@ class Bench:
         self.page.wait_for_timeout(300)
         self.page.wait_for_function(browser.IDLE, timeout=20_000)
 
+    def train(self):
+        """Press Run and wait for a step."""
+        self.press("Run")
+        return self.until(r"Training: step \d")
+
     def start(self, order="off (file order)", batch="16"):
         """Nothing trains, nothing is grey, and the knobs are where a test wants them."""
         self.cell.scroll_into_view_if_needed()
@@ -179,7 +184,7 @@ def test_lesson_12_pins_compares_and_speaks_chinese(last_lesson):
     lab.until("^已录：139 步")
     lab.shot("lab.zh.png")
     lab.press("English / 中文")
-    lab.until("^Recorded: 139 steps")
+    assert lab.until("^Recorded: 139 steps")
 
 
 def tab_to(page, name, most=8):
@@ -201,21 +206,19 @@ def test_the_keyboard_is_enough(first_lesson):
     lab.until(r"Training: step \d")
     tab_to(lab.page, "Stop")
     lab.page.keyboard.press("Enter")
-    lab.until("Stopped at step")
+    assert lab.until("Stopped at step")
 
 
 def test_running_the_cell_again_releases_the_run(first_lesson):
     lab = first_lesson
     lab.start()
-    lab.press("Run")
-    lab.until(r"Training: step \d")
+    assert lab.train()
     lab.cell.locator(".jp-Editor, .cm-content").first.click()
     lab.page.keyboard.press("Control+Enter")
     lab.until("^Recorded: 139 steps")
     lab.settle()
     assert lab.page.locator("img.widget-image").count() == 1
-    lab.press("Run")
-    lab.until(r"Training: step \d")
+    assert lab.train()
     lab.press("Stop")
     lab.until("Stopped at step")
 
@@ -223,8 +226,7 @@ def test_running_the_cell_again_releases_the_run(first_lesson):
 def test_clearing_the_cell_pauses_the_run(first_lesson):
     lab = first_lesson
     lab.start()
-    lab.press("Run")
-    lab.until(r"Training: step \d")
+    assert lab.train()
     lab.cell.locator(".cm-content").first.click()
     lab.page.keyboard.press("Escape")
     lab.page.evaluate("() => { window.jupyterapp.commands.execute('notebook:clear-cell-output'); return null }")
