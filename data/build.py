@@ -27,33 +27,49 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from minimind_lite import checkpoint, conversations, experiments, layouts, recordings, trainer, trials
+from minimind_lite import conversations, trainer
 from minimind_lite.chat import Chat, EncodedRows, load_tokenizer, train_tokenizer
 from minimind_lite.config import ModelConfig, TrainConfig
 from minimind_lite.conversations import Conversation
-from minimind_lite.layouts import CHINESE, ODD
+from minimind_lite.files import model_file
+from minimind_lite.lab import recordings
 from minimind_lite.model import LanguageModel
-from minimind_lite.workers import available_cores
+from minimind_lite.parallel import available_cores
+from minimind_lite.science import layouts, reproduce, trials
+from minimind_lite.science.layouts import CHINESE, ODD
 
 DATA = Path(__file__).resolve().parent
 SEED = 173  # the issue in which the spikes were first reported
-PROBES = 36             # held-out conversations of each domain
+PROBES = 36  # held-out conversations of each domain
 PRETRAIN_CHINESE = 552  # conversations that the base models learn Chinese from
-PRETRAIN_ODD = 2        # and of each odd domain: enough to know the alphabet, SCIENCE: the exposure ladder
-NEAR_DUPLICATE = 0.6       # Jaccard similarity of character 5-grams
-BASES = {"nano": TrainConfig(order="shuffle", epochs=10, learning_rate=3e-3, schedule="minimind", seed=SEED),
-         "lite": TrainConfig(order="shuffle", epochs=10, learning_rate=2e-3, schedule="minimind", seed=SEED)}
+PRETRAIN_ODD = (
+    2  # and of each odd domain: enough to know the alphabet, SCIENCE: the exposure ladder
+)
+NEAR_DUPLICATE = 0.6  # Jaccard similarity of character 5-grams
+BASES = {
+    "nano": TrainConfig(
+        order="shuffle", epochs=10, learning_rate=3e-3, schedule="minimind", seed=SEED
+    ),
+    "lite": TrainConfig(
+        order="shuffle", epochs=10, learning_rate=2e-3, schedule="minimind", seed=SEED
+    ),
+}
 TEXT_FILES = ("pretrain.jsonl", "sft.jsonl", "sft.blocks.json", "probes.jsonl", "tokenizer.json")
 
 
 def read_corpus() -> dict[str, list[Conversation]]:
     """Conversations by domain, each line checked by the strict reader."""
-    return {domain: list(conversations.read(DATA / "corpus" / f"{domain}.jsonl")) for domain in CHINESE + ODD}
+    return {
+        domain: list(conversations.read(DATA / "corpus" / f"{domain}.jsonl"))
+        for domain in CHINESE + ODD
+    }
 
 
-def near_duplicates(rows: list[Conversation], threshold: float = NEAR_DUPLICATE) -> list[tuple[float, int, int]]:
+def near_duplicates(
+    rows: list[Conversation], threshold: float = NEAR_DUPLICATE
+) -> list[tuple[float, int, int]]:
     """Pairs of rows whose sets of character 5-grams have a Jaccard similarity of at least `threshold`."""
-    grams = [{text[i:i + 5] for i in range(max(1, len(text) - 4))} for text in map(_plain, rows)]
+    grams = [{text[i : i + 5] for i in range(max(1, len(text) - 4))} for text in map(_plain, rows)]
     holders, found = defaultdict(list), []
     for j, own in enumerate(grams):
         shared = Counter(i for gram in own for i in holders[gram])
@@ -74,8 +90,10 @@ def check_corpus(corpus: dict[str, list[Conversation]]) -> None:
     """No near-duplicates anywhere. Raises `ValueError` that lists them (parsing has checked the rest)."""
     rows = [c for domain in corpus.values() for c in domain]
     if pairs := near_duplicates(rows):
-        listed = "\n".join(f"  {s:.2f}  {Path(rows[i].file).name}:{rows[i].line}  {Path(rows[j].file).name}:{rows[j].line}"
-                           for s, i, j in pairs)
+        listed = "\n".join(
+            f"  {s:.2f}  {Path(rows[i].file).name}:{rows[i].line}  {Path(rows[j].file).name}:{rows[j].line}"
+            for s, i, j in pairs
+        )
         raise ValueError(f"the corpus has near-duplicates; delete one of each pair:\n{listed}")
 
 
@@ -85,8 +103,8 @@ class Split:
 
     probes: dict[str, list[Conversation]]
     pretrain: list[Conversation]
-    chinese: list[Conversation]           # for SFT, mixed
-    odd: dict[str, list[Conversation]]    # for SFT segments
+    chinese: list[Conversation]  # for SFT, mixed
+    odd: dict[str, list[Conversation]]  # for SFT segments
 
 
 def split(corpus: dict[str, list[Conversation]], rng: np.random.Generator) -> Split:
@@ -97,8 +115,12 @@ def split(corpus: dict[str, list[Conversation]], rng: np.random.Generator) -> Sp
     chinese = [chinese[i] for i in rng.permutation(len(chinese))]
     odd = {d: shuffled[d][PROBES:] for d in ODD}
     pretrain = chinese[:PRETRAIN_CHINESE] + [c for d in ODD for c in odd[d][:PRETRAIN_ODD]]
-    return Split(probes, [pretrain[i] for i in rng.permutation(len(pretrain))], chinese[PRETRAIN_CHINESE:],
-                 {d: rows[PRETRAIN_ODD:] for d, rows in odd.items()})
+    return Split(
+        probes,
+        [pretrain[i] for i in rng.permutation(len(pretrain))],
+        chinese[PRETRAIN_CHINESE:],
+        {d: rows[PRETRAIN_ODD:] for d, rows in odd.items()},
+    )
 
 
 def lay_out(parts: Split, rng: np.random.Generator) -> tuple[list[Conversation], list[dict]]:
@@ -115,33 +137,55 @@ def build_text(out: Path) -> None:
     rows, blocks = lay_out(parts, rng)
     conversations.write(out / "pretrain.jsonl", [c.messages for c in parts.pretrain])
     conversations.write(out / "sft.jsonl", [c.messages for c in rows])
-    conversations.write(out / "probes.jsonl", [c.messages for domain in parts.probes.values() for c in domain])
-    truth = {"about": "0-based row ranges, half-open; rows outside are Chinese chat, knowledge and writing, mixed",
-             "segments": blocks, "probe_rows_per_domain": PROBES, "probe_domains": list(parts.probes)}
-    (out / "sft.blocks.json").write_text(json.dumps(truth, indent=1) + "\n", encoding="utf-8", newline="\n")
+    conversations.write(
+        out / "probes.jsonl", [c.messages for domain in parts.probes.values() for c in domain]
+    )
+    truth = {
+        "about": "0-based row ranges, half-open; rows outside are Chinese chat, knowledge and writing, mixed",
+        "segments": blocks,
+        "probe_rows_per_domain": PROBES,
+        "probe_domains": list(parts.probes),
+    }
+    (out / "sft.blocks.json").write_text(
+        json.dumps(truth, indent=1) + "\n", encoding="utf-8", newline="\n"
+    )
     # All that training may ever see: this file's rows and those that other layouts may draw.
     trainable = parts.pretrain + parts.chinese + [c for rows in parts.odd.values() for c in rows]
     texts = [content for c in trainable for _, content in c.messages]
     tokenizer = train_tokenizer(texts, ModelConfig.preset("nano").vocab_size)
-    (out / "tokenizer.json").write_text(tokenizer.to_str(pretty=False) + "\n", encoding="utf-8", newline="\n")
+    (out / "tokenizer.json").write_text(
+        tokenizer.to_str(pretty=False) + "\n", encoding="utf-8", newline="\n"
+    )
 
 
 def build_base(name: str, out: Path) -> None:
     """Pretrain one base model on every token of pretrain.jsonl and write it in fp16."""
     chat = Chat(load_tokenizer(out / "tokenizer.json"))
-    encoded = chat.encode_rows(conversations.read(out / "pretrain.jsonl"), ModelConfig.preset(name).max_seq_len)
-    data, config = EncodedRows(encoded.ids, np.ones(len(encoded.ids), bool), encoded.offsets), BASES[name]
+    encoded = chat.encode_rows(
+        conversations.read(out / "pretrain.jsonl"), ModelConfig.preset(name).max_seq_len
+    )
+    data, config = (
+        EncodedRows(encoded.ids, np.ones(len(encoded.ids), bool), encoded.offsets),
+        BASES[name],
+    )
     model = LanguageModel(ModelConfig.preset(name), seed=SEED)
-    with tqdm(trainer.train(model, data, config), total=config.total_steps(len(data)), desc=f"base model {name}") as steps:
+    with tqdm(
+        trainer.train(model, data, config),
+        total=config.total_steps(len(data)),
+        desc=f"base model {name}",
+    ) as steps:
         for record in steps:
             steps.set_postfix(loss=f"{record.loss:.3f}")
-    checkpoint.save_model(out / f"base_{name}.safetensors", model, dtype=torch.float16)
+    model_file.save_model(out / f"base_{name}.safetensors", model, dtype=torch.float16)
 
 
 def build_runs() -> None:
     """Record the runs anew; the old ones go only when all new ones are there."""
-    with tempfile.TemporaryDirectory(dir=DATA) as scratch, tqdm(desc="recorded runs", unit="step") as bar:
-        experiments.record(Path(scratch) / "runs", progress=lambda *_: bar.update())
+    with (
+        tempfile.TemporaryDirectory(dir=DATA) as scratch,
+        tqdm(desc="recorded runs", unit="step") as bar,
+    ):
+        reproduce.record(Path(scratch) / "runs", progress=lambda *_: bar.update())
         shutil.rmtree(DATA / "runs", ignore_errors=True)
         shutil.move(Path(scratch) / "runs", DATA / "runs")
 
@@ -151,15 +195,21 @@ def build_lab() -> None:
     store = trials.Store(DATA / "lab")
     jobs = recordings.jobs(store)
     form = "{l_bar}{bar}| {n:.1f}/{total:.1f} passes [{elapsed}<{remaining}]"
-    with tqdm(total=round(sum(job.variant.cost for job in jobs), 1), desc="runs of the lab", bar_format=form) as bar:
+    with tqdm(
+        total=round(sum(job.variant.cost for job in jobs), 1),
+        desc="runs of the lab",
+        bar_format=form,
+    ) as bar:
         for job in trials.run(jobs, store, processes=available_cores()):
             bar.update(job.variant.cost)
 
 
 def probe_loss(folder: Path, name: str) -> float:
     """Loss of a base model over all probes, in nats."""
-    data = Chat(load_tokenizer(folder / "tokenizer.json")).encode_rows(conversations.read(folder / "probes.jsonl"))
-    return trainer.mean_loss(checkpoint.load_model(folder / f"base_{name}.safetensors"), data)
+    data = Chat(load_tokenizer(folder / "tokenizer.json")).encode_rows(
+        conversations.read(folder / "probes.jsonl")
+    )
+    return trainer.mean_loss(model_file.load_model(folder / f"base_{name}.safetensors"), data)
 
 
 def check() -> int:
@@ -176,19 +226,29 @@ def check() -> int:
             build_base(name, out)
             old, new = probe_loss(DATA, name), probe_loss(out, name)
             same = round(old, 3) == round(new, 3)
-            print(f"base_{name:13s} probe loss {old:.4f} committed, {new:.4f} rebuilt{'' if same else ' DIFFERENT'}")
+            print(
+                f"base_{name:13s} probe loss {old:.4f} committed, {new:.4f} rebuilt{'' if same else ' DIFFERENT'}"
+            )
             wrong += not same
     return wrong
 
 
 def main() -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--files", action="store_true", help="text files and tokenizer only")
     choice.add_argument("--runs", action="store_true", help="recorded runs only")
-    choice.add_argument("--lab", action="store_true", help="recorded runs of the Spike Lab only, those that are missing")
-    choice.add_argument("--check", action="store_true", help="rebuild into a temporary folder and compare")
+    choice.add_argument(
+        "--lab",
+        action="store_true",
+        help="recorded runs of the Spike Lab only, those that are missing",
+    )
+    choice.add_argument(
+        "--check", action="store_true", help="rebuild into a temporary folder and compare"
+    )
     arguments = parser.parse_args()
     if arguments.check:
         return min(check(), 1)

@@ -27,13 +27,15 @@ from typing import TypeVar
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from .conversations import Conversation
+from minimind_lite.conversations import Conversation
 
 Messages = Sequence[tuple[str, str]]
 
 PAD, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
-CHUNK_CHARACTERS = 1 << 18  # text encoded at once: enough work for many cores, and a chunk's Python objects stay tens of megabytes
-BLOCK_TOKENS = 1 << 20      # of a mask counted at once
+CHUNK_CHARACTERS = (
+    1 << 18
+)  # text encoded at once: enough work for many cores, and a chunk's Python objects stay tens of megabytes
+BLOCK_TOKENS = 1 << 20  # of a mask counted at once
 STYLES = ((PAD, START, END), ("<unk>", "<s>", "</s>"))  # MiniMind since April 2025, and before
 
 
@@ -53,9 +55,15 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.train_from_iterator(texts, trainers.BpeTrainer(
-        vocab_size=vocab_size, special_tokens=[PAD, START, END], show_progress=False,
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet())))
+    tokenizer.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            special_tokens=[PAD, START, END],
+            show_progress=False,
+            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        ),
+    )
     return tokenizer
 
 
@@ -64,8 +72,10 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     try:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare Exception
-        raise ValueError(f"{path} can't be read as a tokenizer ({error}); expected the tokenizer.json "
-                         "of this project's data/ or of MiniMind's model/ folder.") from None
+        raise ValueError(
+            f"{path} can't be read as a tokenizer ({error}); expected the tokenizer.json "
+            "of this project's data/ or of MiniMind's model/ folder."
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -76,8 +86,8 @@ class EncodedRows:
     three arrays and no Python objects. mask is True where the token is to be predicted.
     """
 
-    ids: np.ndarray      # (tokens of all rows,) uint16 or int32
-    mask: np.ndarray     # (tokens of all rows,) bool
+    ids: np.ndarray  # (tokens of all rows,) uint16 or int32
+    mask: np.ndarray  # (tokens of all rows,) bool
     offsets: np.ndarray  # (N + 1,) int64
 
     def __len__(self) -> int:
@@ -90,16 +100,27 @@ class EncodedRows:
 
     def lengths(self, rows: np.ndarray | None = None) -> np.ndarray:
         """Tokens of each row, (N,), or of the given rows, at their cost alone."""
-        return np.diff(self.offsets) if rows is None else self.offsets[rows + 1] - self.offsets[rows]
+        return (
+            np.diff(self.offsets) if rows is None else self.offsets[rows + 1] - self.offsets[rows]
+        )
 
     def supervised(self) -> np.ndarray:
         """Supervised tokens of each row, (N,). A row's first token never counts: nothing comes before it to predict it from."""
         counts = np.empty(len(self), np.int64)
-        edges = np.unique(np.searchsorted(self.offsets, np.arange(0, self.offsets[-1] + 1, BLOCK_TOKENS)))  # rows; running sums take 8 bytes a token
+        edges = np.unique(
+            np.searchsorted(self.offsets, np.arange(0, self.offsets[-1] + 1, BLOCK_TOKENS))
+        )  # rows; running sums take 8 bytes a token
         for first, last in zip(edges, [*edges[1:], len(self)]):
-            offsets = self.offsets[first:last + 1] - self.offsets[first]
-            total = np.concatenate([[0], np.cumsum(self.mask[self.offsets[first]:self.offsets[last]], dtype=np.int64)])
-            counts[first:last] = total[offsets[1:]] - total[np.minimum(offsets[:-1] + 1, offsets[1:])]
+            offsets = self.offsets[first : last + 1] - self.offsets[first]
+            total = np.concatenate(
+                [
+                    [0],
+                    np.cumsum(self.mask[self.offsets[first] : self.offsets[last]], dtype=np.int64),
+                ]
+            )
+            counts[first:last] = (
+                total[offsets[1:]] - total[np.minimum(offsets[:-1] + 1, offsets[1:])]
+            )
             self.release()
         return counts
 
@@ -114,7 +135,11 @@ class EncodedRows:
             while isinstance(base, np.ndarray):
                 base = base.base
             # Only of a map that can't be written to: one that can may hold what the file does not.
-            if isinstance(base, mmap.mmap) and not array.flags.writeable and hasattr(base, "madvise"):
+            if (
+                isinstance(base, mmap.mmap)
+                and not array.flags.writeable
+                and hasattr(base, "madvise")
+            ):
                 base.madvise(mmap.MADV_DONTNEED)
 
     def select(self, rows: Sequence[int] | np.ndarray) -> EncodedRows:
@@ -154,17 +179,25 @@ class Chat:
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        style = next((s for s in STYLES if all(tokenizer.token_to_id(t) is not None for t in s)), None)
+        style = next(
+            (s for s in STYLES if all(tokenizer.token_to_id(t) is not None for t in s)), None
+        )
         if style is None:
-            raise ValueError("the tokenizer has no chat tokens: expected "
-                             + " or ".join(", ".join(s) for s in STYLES) + ".")
+            raise ValueError(
+                "the tokenizer has no chat tokens: expected "
+                + " or ".join(", ".join(s) for s in STYLES)
+                + "."
+            )
         # A private copy, because this switch changes how every later call reads special tokens.
         self.tokenizer = Tokenizer.from_str(tokenizer.to_str())
         self.tokenizer.encode_special_tokens = True  # inside a message they are text, not structure
         self.tokenizer.no_truncation(), self.tokenizer.no_padding()
         self.pad_id, self.start_id, self.end_id = (tokenizer.token_to_id(t) for t in style)
         self.start_token, self.end_token = style[1], style[2]
-        self._header = {role: [self.start_id, *self._ids(f"{role}\n")] for role in ("system", "user", "assistant")}
+        self._header = {
+            role: [self.start_id, *self._ids(f"{role}\n")]
+            for role in ("system", "user", "assistant")
+        }
         self._newline = self._ids("\n")
         self._byte = _bytes_of_alphabet()
 
@@ -176,24 +209,51 @@ class Chat:
         """V."""
         return self.tokenizer.get_vocab_size()
 
-    def _assemble(self, rows: Sequence[Messages], contents: Sequence[list[int]], max_len: int | None) -> EncodedRows:
+    def _assemble(
+        self, rows: Sequence[Messages], contents: Sequence[list[int]], max_len: int | None
+    ) -> EncodedRows:
         """Rows from the ids of all their contents, in order."""
-        roles, tail = [role for messages in rows for role, _ in messages], [self.end_id, *self._newline]
-        pieces = [piece for role, content in zip(roles, contents) for piece in (self._header[role], content, tail)]
-        sizes = np.fromiter((size for role, content in zip(roles, contents)
-                             for size in (len(self._header[role]), len(content), 1, len(self._newline))), np.int64, 4 * len(roles))
-        flags = np.outer([role == "assistant" for role in roles], [False, True, True, False]).ravel()  # header, content, end, newline
+        roles, tail = (
+            [role for messages in rows for role, _ in messages],
+            [self.end_id, *self._newline],
+        )
+        pieces = [
+            piece
+            for role, content in zip(roles, contents)
+            for piece in (self._header[role], content, tail)
+        ]
+        sizes = np.fromiter(
+            (
+                size
+                for role, content in zip(roles, contents)
+                for size in (len(self._header[role]), len(content), 1, len(self._newline))
+            ),
+            np.int64,
+            4 * len(roles),
+        )
+        flags = np.outer(
+            [role == "assistant" for role in roles], [False, True, True, False]
+        ).ravel()  # header, content, end, newline
         dtype = np.uint16 if self.vocab_size <= 1 << 16 else np.int32
-        ids, mask = np.fromiter(chain.from_iterable(pieces), dtype, int(sizes.sum())), np.repeat(flags, sizes)
+        ids, mask = (
+            np.fromiter(chain.from_iterable(pieces), dtype, int(sizes.sum())),
+            np.repeat(flags, sizes),
+        )
         borders = np.cumsum([0, *map(len, rows)])  # messages before each row
         offsets = np.concatenate([[0], np.cumsum(sizes)])[4 * borders]
         lengths = np.diff(offsets)
         if max_len is not None and (lengths > max_len).any():
             kept = np.arange(len(ids)) - np.repeat(offsets[:-1], lengths) < max_len
-            ids, mask, offsets = ids[kept], mask[kept], np.concatenate([[0], np.cumsum(np.minimum(lengths, max_len))])
+            ids, mask, offsets = (
+                ids[kept],
+                mask[kept],
+                np.concatenate([[0], np.cumsum(np.minimum(lengths, max_len))]),
+            )
         return EncodedRows(ids, mask, offsets)
 
-    def encode(self, messages: Messages, max_len: int | None = None) -> tuple[list[int], list[bool]]:
+    def encode(
+        self, messages: Messages, max_len: int | None = None
+    ) -> tuple[list[int], list[bool]]:
         """ids and mask of one conversation, cut to `max_len` tokens; a cut end token is not supervised."""
         row = self._assemble([messages], [self._ids(content) for _, content in messages], max_len)
         return row.ids.tolist(), row.mask.tolist()
@@ -202,17 +262,28 @@ class Chat:
         """ids of a conversation whose answer is still to be written: ends with the assistant's header."""
         return self.encode(messages)[0] + self._header["assistant"]
 
-    def encode_rows(self, conversations: Iterable[Conversation | Messages], max_len: int | None = None) -> EncodedRows:
+    def encode_rows(
+        self, conversations: Iterable[Conversation | Messages], max_len: int | None = None
+    ) -> EncodedRows:
         """All conversations as flat arrays; row i is conversation i, none is dropped."""
-        parts = [self._encode_chunk(chunk, max_len) for chunk in chunks(conversations)] or [self._assemble([], [], max_len)]
+        parts = [self._encode_chunk(chunk, max_len) for chunk in chunks(conversations)] or [
+            self._assemble([], [], max_len)
+        ]
         ends = np.cumsum([0, *(len(part.ids) for part in parts)])
-        return EncodedRows(np.concatenate([part.ids for part in parts]), np.concatenate([part.mask for part in parts]),
-                           np.concatenate([[0], *(part.offsets[1:] + end for part, end in zip(parts, ends))]))
+        return EncodedRows(
+            np.concatenate([part.ids for part in parts]),
+            np.concatenate([part.mask for part in parts]),
+            np.concatenate([[0], *(part.offsets[1:] + end for part, end in zip(parts, ends))]),
+        )
 
-    def _encode_chunk(self, conversations: Sequence[Conversation | Messages], max_len: int | None) -> EncodedRows:
+    def _encode_chunk(
+        self, conversations: Sequence[Conversation | Messages], max_len: int | None
+    ) -> EncodedRows:
         rows = [_messages(c) for c in conversations]
         texts = [content for messages in rows for _, content in messages]
-        encoded = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)  # all cores, in Rust
+        encoded = self.tokenizer.encode_batch_fast(
+            texts, add_special_tokens=False
+        )  # all cores, in Rust
         return self._assemble(rows, [e.ids for e in encoded], max_len)
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -236,7 +307,9 @@ class Chat:
                 start = end
         return groups
 
-    def to_html(self, ids: Sequence[int], mask: Sequence[bool], losses: Sequence[float] | None = None) -> str:
+    def to_html(
+        self, ids: Sequence[int], mask: Sequence[bool], losses: Sequence[float] | None = None
+    ) -> str:
         """Colour view: one box per token group, supervised ones blue and underlined, template grey.
 
         With `losses` (T,), in nats, supervised boxes are shaded by their mean loss (6 nats = full
@@ -246,13 +319,20 @@ class Chat:
         for size, text in self.pieces(ids):
             span = slice(at, at + size)
             supervised, title = bool(mask[at]), f"token {at}: {list(map(int, ids[span]))}"
-            style = "border-bottom:2px solid #0072B2;background:#d6e9f5" if supervised else "color:#666"
+            style = (
+                "border-bottom:2px solid #0072B2;background:#d6e9f5" if supervised else "color:#666"
+            )
             if losses is not None and supervised:
                 loss = float(np.mean(losses[span]))
                 title += f", loss {loss:.2f} nats"
                 style = f"border-bottom:2px solid #0072B2;background:rgba(230,159,0,{min(max(loss, 0) / 6, 1):.2f})"
             shown = html.escape(text).replace("\n", "⏎<br>").replace(" ", "&nbsp;")
-            boxes.append(f'<span title="{title}" style="{style};margin-right:1px;white-space:normal">{shown}</span>')
+            boxes.append(
+                f'<span title="{title}" style="{style};margin-right:1px;white-space:normal">{shown}</span>'
+            )
             at += size
-        return ('<div style="font-family:monospace;font-size:14px;line-height:1.9;background:#fff;color:#111;padding:6px">'
-                + "".join(boxes) + "</div>")
+        return (
+            '<div style="font-family:monospace;font-size:14px;line-height:1.9;background:#fff;color:#111;padding:6px">'
+            + "".join(boxes)
+            + "</div>"
+        )

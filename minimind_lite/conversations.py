@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 ROLES = ("system", "user", "assistant")
-BOM = b"\xef\xbb\xbf"       # UTF-8's byte order mark, which some editors put at the start of a file
-MAX_LINE_BYTES = 1 << 20      # a conversation of a million bytes is a broken file, not a conversation
+BOM = b"\xef\xbb\xbf"  # UTF-8's byte order mark, which some editors put at the start of a file
+MAX_LINE_BYTES = 1 << 20  # a conversation of a million bytes is a broken file, not a conversation
 LARGE_FILE_BYTES = 256 << 20  # beyond this, `load` hands over a memory-mapped data set
 
 
@@ -27,7 +27,7 @@ class Conversation:
 
     messages: tuple[tuple[str, str], ...]
     file: str
-    line: int    # counted from 1, as editors do
+    line: int  # counted from 1, as editors do
     offset: int  # bytes before the line, so that `read_at` can jump there
 
     def __str__(self) -> str:
@@ -82,13 +82,17 @@ class _Malformed(Exception):
 
 def _decode(raw: bytes) -> str:
     if b"\0" in raw:
-        raise _Malformed(f"NUL byte at position {raw.index(0)} of the line",
-                         "The file was cut or written with another encoding (UTF-16?); download it again or convert it to UTF-8.")
+        raise _Malformed(
+            f"NUL byte at position {raw.index(0)} of the line",
+            "The file was cut or written with another encoding (UTF-16?); download it again or convert it to UTF-8.",
+        )
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise _Malformed(f"not UTF-8: byte 0x{raw[error.start]:02x} at position {error.start} of the line",
-                         "Convert the file, for instance: iconv -f GB18030 -t UTF-8.") from None
+        raise _Malformed(
+            f"not UTF-8: byte 0x{raw[error.start]:02x} at position {error.start} of the line",
+            "Convert the file, for instance: iconv -f GB18030 -t UTF-8.",
+        ) from None
 
 
 def parse_line(raw: bytes) -> tuple[tuple[str, str], ...]:
@@ -99,11 +103,15 @@ def parse_line(raw: bytes) -> tuple[tuple[str, str], ...]:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise _Malformed(f"not JSON ({error})", "Each line must be one whole JSON object.") from None
+        raise _Malformed(
+            f"not JSON ({error})", "Each line must be one whole JSON object."
+        ) from None
     turns = data.get("conversations") if isinstance(data, dict) else None
     if not isinstance(turns, list) or not turns:
-        raise _Malformed('no list under the key "conversations"',
-                         'Expected {"conversations": [{"role": "user", "content": "..."}, ...]}.')
+        raise _Malformed(
+            'no list under the key "conversations"',
+            'Expected {"conversations": [{"role": "user", "content": "..."}, ...]}.',
+        )
     return tuple(_message(turn, i) for i, turn in enumerate(turns)) if _roles(turns) else ()
 
 
@@ -113,19 +121,29 @@ def _roles(turns: list) -> bool:
     expected = [ROLES[1 + i % 2] for i in range(len(talk))]
     if talk != expected:
         at = next(i for i, (got, want) in enumerate(zip(talk, expected)) if got != want)
-        raise _Malformed(f"wrong roles: turn {at + 1 + len(roles) - len(talk)} is {talk[at]!r}, expected {expected[at]!r}",
-                         "After an optional system message, user and assistant take turns, user first.")
+        raise _Malformed(
+            f"wrong roles: turn {at + 1 + len(roles) - len(talk)} is {talk[at]!r}, expected {expected[at]!r}",
+            "After an optional system message, user and assistant take turns, user first.",
+        )
     if "assistant" not in talk:
-        raise _Malformed("no assistant turn", "Without an answer there is nothing to learn from; delete the line.")
+        raise _Malformed(
+            "no assistant turn",
+            "Without an answer there is nothing to learn from; delete the line.",
+        )
     return True
 
 
 def _message(turn: dict, index: int) -> tuple[str, str]:
     content = turn.get("content")
     if not isinstance(content, str) or not content.strip():
-        raise _Malformed(f"empty content in turn {index + 1} ({turn['role']})", "Fill it or delete the line.")
+        raise _Malformed(
+            f"empty content in turn {index + 1} ({turn['role']})", "Fill it or delete the line."
+        )
     if not content.isascii() and not _is_whole(content):
-        raise _Malformed(f"half a surrogate pair in turn {index + 1}", "The JSON was written with broken \\u escapes; write it again.")
+        raise _Malformed(
+            f"half a surrogate pair in turn {index + 1}",
+            "The JSON was written with broken \\u escapes; write it again.",
+        )
     return turn["role"], content
 
 
@@ -149,8 +167,13 @@ def _lines(stream: BinaryIO, max_bytes: int) -> Iterator[tuple[int, int, bytes, 
         offset += size
 
 
-def read(path: str | Path, *, on_error: str = "raise", report: ReadReport | None = None,
-         max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[Conversation]:
+def read(
+    path: str | Path,
+    *,
+    on_error: str = "raise",
+    report: ReadReport | None = None,
+    max_line_bytes: int = MAX_LINE_BYTES,
+) -> Iterator[Conversation]:
     """Stream the conversations of a JSONL file, one line in memory at a time.
 
     on_error "raise" stops at the first bad line with `BadLineError`; "skip" goes on, and
@@ -164,8 +187,10 @@ def read(path: str | Path, *, on_error: str = "raise", report: ReadReport | None
         for line, offset, raw, size in _lines(stream, max_line_bytes):
             try:
                 if size > max_line_bytes + raw.endswith(b"\n"):
-                    raise _Malformed(f"a line of {size:,} bytes, over the limit of {max_line_bytes:,}",
-                                     "A line break is missing, or raise max_line_bytes.")
+                    raise _Malformed(
+                        f"a line of {size:,} bytes, over the limit of {max_line_bytes:,}",
+                        "A line break is missing, or raise max_line_bytes.",
+                    )
                 messages = parse_line(raw.removeprefix(BOM) if line == 1 else raw)
             except _Malformed as bad:
                 bad_line = BadLine(str(path), line, offset, bad.found, bad.advice)
@@ -185,7 +210,9 @@ def read_at(path: str | Path, offset: int, line: int = 0) -> Conversation:
         stream.seek(offset)
         raw = stream.readline()
         try:
-            return Conversation(parse_line(raw.removeprefix(BOM) if offset == 0 else raw), str(path), line, offset)
+            return Conversation(
+                parse_line(raw.removeprefix(BOM) if offset == 0 else raw), str(path), line, offset
+            )
         except _Malformed as bad:
             raise BadLineError(BadLine(str(path), line, offset, bad.found, bad.advice)) from None
 
@@ -208,16 +235,29 @@ def as_dataset(path: str | Path, *, on_error: str = "raise", cache_dir: str | Pa
 
     datasets.disable_progress_bars()
     stat = Path(path).stat()
-    features = datasets.Features({"roles": datasets.List(datasets.Value("string")),
-                                  "contents": datasets.List(datasets.Value("string")),
-                                  "line": datasets.Value("int64"), "offset": datasets.Value("int64")})
-    if next(read(path, on_error=on_error), None) is None:  # the library refuses to make an empty set this way
+    features = datasets.Features(
+        {
+            "roles": datasets.List(datasets.Value("string")),
+            "contents": datasets.List(datasets.Value("string")),
+            "line": datasets.Value("int64"),
+            "offset": datasets.Value("int64"),
+        }
+    )
+    if (
+        next(read(path, on_error=on_error), None) is None
+    ):  # the library refuses to make an empty set this way
         return datasets.Dataset.from_dict({name: [] for name in features}, features=features)
     try:
         return datasets.Dataset.from_generator(
-            _dataset_rows, features=features, cache_dir=None if cache_dir is None else str(cache_dir),
-            gen_kwargs={"path": str(Path(path).resolve()), "on_error": on_error,
-                        "version": (stat.st_size, stat.st_mtime_ns)})
+            _dataset_rows,
+            features=features,
+            cache_dir=None if cache_dir is None else str(cache_dir),
+            gen_kwargs={
+                "path": str(Path(path).resolve()),
+                "on_error": on_error,
+                "version": (stat.st_size, stat.st_mtime_ns),
+            },
+        )
     except datasets.exceptions.DatasetGenerationError as error:
         raise (error.__cause__ or error) from None  # the cause names the line; the wrapper does not
 
@@ -239,11 +279,18 @@ class DatasetView:
 
     def __getitem__(self, index: int) -> Conversation:
         row = self.dataset[int(index)]
-        return Conversation(tuple(zip(row["roles"], row["contents"])), self.file, row["line"], row["offset"])
+        return Conversation(
+            tuple(zip(row["roles"], row["contents"])), self.file, row["line"], row["offset"]
+        )
 
 
-def load(path: str | Path, *, on_error: str = "raise", report: ReadReport | None = None,
-         large: int = LARGE_FILE_BYTES) -> list[Conversation] | DatasetView:
+def load(
+    path: str | Path,
+    *,
+    on_error: str = "raise",
+    report: ReadReport | None = None,
+    large: int = LARGE_FILE_BYTES,
+) -> list[Conversation] | DatasetView:
     """All conversations of a file: a list if it is small, memory-mapped beyond `large` bytes.
 
     `report` as in `read`; a large file is then read once more to fill it.

@@ -26,31 +26,38 @@ def masked_cross_entropy(logits: Tensor, ids: Tensor, mask: Tensor) -> tuple[Ten
     goes through the head. `sample_cross_entropy` gives the same numbers and skips the rest.
     """
     target_mask = mask[:, 1:]
-    losses = F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten(), reduction="none")  # (B * (T-1),)
+    losses = F.cross_entropy(
+        logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten(), reduction="none"
+    )  # (B * (T-1),)
     return (losses * target_mask.flatten()).sum(), target_mask.sum()
 
 
-def token_cross_entropy(hidden: Tensor, head: Callable[[Tensor], Tensor], ids: Tensor, mask: Tensor) -> Tensor:
+def token_cross_entropy(
+    hidden: Tensor, head: Callable[[Tensor], Tensor], ids: Tensor, mask: Tensor
+) -> Tensor:
     """Losses (S,) of the supervised tokens alone, in reading order, in nats.
 
     hidden (B, T, C) are final hidden states; `head` maps (S, C) to logits (S, V). Only
     supervised positions go through it: on chat data that saves about half of the largest
     matrix product, and the gradient is the same.
     """
-    target_mask = mask[:, 1:]                                    # (B, T-1)
-    logits = head(hidden[:, :-1][target_mask])                   # (S, V)
+    target_mask = mask[:, 1:]  # (B, T-1)
+    logits = head(hidden[:, :-1][target_mask])  # (S, V)
     if logits.dtype in (torch.float16, torch.bfloat16):
         logits = logits.float()  # half precision has too few digits for a log-sum-exp over V terms
     return F.cross_entropy(logits, ids[:, 1:][target_mask], reduction="none")
 
 
-def sample_cross_entropy(hidden: Tensor, head: Callable[[Tensor], Tensor], ids: Tensor, mask: Tensor,
-                         lengths: list[int]) -> Tensor:
+def sample_cross_entropy(
+    hidden: Tensor, head: Callable[[Tensor], Tensor], ids: Tensor, mask: Tensor, lengths: list[int]
+) -> Tensor:
     """Per conversation: sum of the losses of its supervised tokens, (B,), in nats.
 
     hidden (1, T, C), ids (1, T) and mask (1, T) are packed: B conversations of `lengths` tokens end to end.
     """
-    owner = torch.repeat_interleave(torch.tensor(lengths, device=ids.device), output_size=ids.shape[1])  # (T,)
-    losses = token_cross_entropy(hidden, head, ids, mask)        # (S,)
+    owner = torch.repeat_interleave(
+        torch.tensor(lengths, device=ids.device), output_size=ids.shape[1]
+    )  # (T,)
+    losses = token_cross_entropy(hidden, head, ids, mask)  # (S,)
     sums = torch.zeros(len(lengths), dtype=losses.dtype, device=ids.device)
     return sums.index_add(0, owner[1:][mask[0, 1:]], losses)

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .config import ModelConfig
+from minimind_lite.config import ModelConfig
 
 KVCache = list[tuple[Tensor, Tensor]]  # per block: keys and values, each (B, K, T_past, D)
 
@@ -50,9 +50,11 @@ def rotary_table(config: ModelConfig) -> tuple[Tensor, Tensor]:
     """
     D = config.head_dim()
     frequency = config.rope_theta ** (-torch.arange(0, D, 2, dtype=torch.float64) / D)  # (D/2,)
-    angle = torch.outer(torch.arange(config.max_seq_len, dtype=torch.float64), frequency)  # (T, D/2)
+    angle = torch.outer(
+        torch.arange(config.max_seq_len, dtype=torch.float64), frequency
+    )  # (T, D/2)
     cos, sin = angle.cos().float(), angle.sin().float()
-    return torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)                 # (T, D)
+    return torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)  # (T, D)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -61,7 +63,10 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     (a, b) becomes (a cos - b sin, b cos + a sin): x times cos, plus x with its halves exchanged
     times the signed sin.
     """
-    cos, sin = cos.to(x.dtype), sin.to(x.dtype)  # x may be in half precision, under autocast or by its weights
+    cos, sin = (
+        cos.to(x.dtype),
+        sin.to(x.dtype),
+    )  # x may be in half precision, under autocast or by its weights
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)
 
 
@@ -80,22 +85,35 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(C, config.n_kv_heads * D, bias=False)
         self.o_proj = nn.Linear(config.n_heads * D, C, bias=False)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, past: tuple[Tensor, Tensor] | None = None,
-                lengths: list[int] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def forward(
+        self,
+        x: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        past: tuple[Tensor, Tensor] | None = None,
+        lengths: list[int] | None = None,
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         B, T, _ = x.shape
         q = self.q_proj(x).view(B, T, -1, self.D).transpose(1, 2)  # (B, H, T, D)
         k = self.k_proj(x).view(B, T, -1, self.D).transpose(1, 2)  # (B, K, T, D)
         v = self.v_proj(x).view(B, T, -1, self.D).transpose(1, 2)  # (B, K, T, D)
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
         if past is not None:
-            k, v = torch.cat([past[0], k], dim=2), torch.cat([past[1], v], dim=2)  # (B, K, T_past + T, D)
+            k, v = (
+                torch.cat([past[0], k], dim=2),
+                torch.cat([past[1], v], dim=2),
+            )  # (B, K, T_past + T, D)
         # A single new token may see all the past; more than one needs the causal triangle.
         assert past is None or T == 1, "with a cache, feed one token at a time"
-        attend = partial(F.scaled_dot_product_attention, is_causal=past is None, enable_gqa=self.grouped)
+        attend = partial(
+            F.scaled_dot_product_attention, is_causal=past is None, enable_gqa=self.grouped
+        )
         if lengths is None:
-            y = attend(q, k, v)                                    # (B, H, T, D)
+            y = attend(q, k, v)  # (B, H, T, D)
         else:  # packed: each sequence attends to itself alone
-            y = torch.cat([attend(*qkv) for qkv in zip(*(t.split(lengths, dim=2) for t in (q, k, v)))], dim=2)
+            y = torch.cat(
+                [attend(*qkv) for qkv in zip(*(t.split(lengths, dim=2) for t in (q, k, v)))], dim=2
+            )
         return self.o_proj(y.transpose(1, 2).reshape(B, T, -1)), (k, v)  # (B, T, C)
 
 
@@ -123,8 +141,14 @@ class Block(nn.Module):
         self.ffn_norm = RMSNorm(config.dim, config.norm_eps)
         self.feed_forward = FeedForward(config)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, past: tuple[Tensor, Tensor] | None = None,
-                lengths: list[int] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def forward(
+        self,
+        x: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        past: tuple[Tensor, Tensor] | None = None,
+        lengths: list[int] | None = None,
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         y, cache = self.attention(self.attention_norm(x), cos, sin, past, lengths)
         x = x + y
         x = x + self.feed_forward(self.ffn_norm(x))
@@ -158,7 +182,9 @@ class LanguageModel(nn.Module):
                 std = 0.02 / (2 * self.config.n_layers) ** 0.5 if writes_residual else 0.02
                 parameter.normal_(0.0, std, generator=generator)
 
-    def hidden(self, ids: Tensor, cache: KVCache | None = None, *, lengths: list[int] | None = None) -> Tensor:
+    def hidden(
+        self, ids: Tensor, cache: KVCache | None = None, *, lengths: list[int] | None = None
+    ) -> Tensor:
         """Final hidden states (B, T, C) of ids (B, T); `cache`, a list, is read and extended in place.
 
         With `lengths`, ids (1, T) are sequences of these lengths end to end, without padding: each
@@ -168,14 +194,18 @@ class LanguageModel(nn.Module):
         start = cache[0][0].shape[2] if cache else 0
         longest = start + (max(lengths) if lengths else ids.shape[1])
         if longest > self.config.max_seq_len:
-            raise ValueError(f"the model sees at most max_seq_len = {self.config.max_seq_len} tokens, got {longest}: "
-                             "shorten the text or raise max_seq_len in ModelConfig.")
-        cos, sin = (self._at(table, start, longest, lengths) for table in (self.cos, self.sin))  # (T, D)
-        x = self.embedding(ids)                                     # (B, T, C)
+            raise ValueError(
+                f"the model sees at most max_seq_len = {self.config.max_seq_len} tokens, got {longest}: "
+                "shorten the text or raise max_seq_len in ModelConfig."
+            )
+        cos, sin = (
+            self._at(table, start, longest, lengths) for table in (self.cos, self.sin)
+        )  # (T, D)
+        x = self.embedding(ids)  # (B, T, C)
         for i, block in enumerate(self.blocks):
             x, kv = block(x, cos, sin, cache[i] if start else None, lengths)
             if cache is not None:
-                cache[i:i + 1] = [kv]
+                cache[i : i + 1] = [kv]
         return self.norm(x)
 
     def _at(self, table: Tensor, start: int, stop: int, lengths: list[int] | None) -> Tensor:
@@ -187,12 +217,20 @@ class LanguageModel(nn.Module):
         return F.linear(hidden, self.embedding.weight)
 
     def forward(self, ids: Tensor) -> Tensor:
-        return self.head(self.hidden(ids))                          # (B, T, V)
+        return self.head(self.hidden(ids))  # (B, T, V)
 
     @torch.inference_mode()
-    def generate(self, ids: list[int], max_new_tokens: int = 64, *, end_id: int | None = None,
-                 temperature: float = 0.0, seed: int = 0, use_cache: bool = True,
-                 on_token: Callable[[int], None] | None = None) -> list[int]:
+    def generate(
+        self,
+        ids: list[int],
+        max_new_tokens: int = 64,
+        *,
+        end_id: int | None = None,
+        temperature: float = 0.0,
+        seed: int = 0,
+        use_cache: bool = True,
+        on_token: Callable[[int], None] | None = None,
+    ) -> list[int]:
         """Continue one prompt; returns the new token ids, `end_id` (if met) last.
 
         `temperature` 0 takes the likeliest token; above 0, tokens are drawn with `seed`.
@@ -203,18 +241,29 @@ class LanguageModel(nn.Module):
         if not ids:
             raise ValueError("generate needs at least one token of prompt, got none.")
         if len(ids) > self.config.max_seq_len:
-            raise ValueError(f"the prompt has {len(ids)} tokens, the model sees at most max_seq_len = {self.config.max_seq_len}: shorten it.")
+            raise ValueError(
+                f"the prompt has {len(ids)} tokens, the model sees at most max_seq_len = {self.config.max_seq_len}: shorten it."
+            )
         device = self.embedding.weight.device
         generator = torch.Generator(device="cpu").manual_seed(seed)
         sequence, cache = list(ids), [] if use_cache else None
         for _ in range(min(max_new_tokens, self.config.max_seq_len - len(ids) + 1)):
             feed = sequence[-1:] if cache else sequence
-            logits = self.head(self.hidden(torch.tensor([feed], device=device), cache)[:, -1])[0].float().cpu()  # (V,)
-            token = int(logits.argmax()) if temperature == 0 else int(
-                torch.multinomial((logits / temperature).softmax(-1), 1, generator=generator))
+            logits = (
+                self.head(self.hidden(torch.tensor([feed], device=device), cache)[:, -1])[0]
+                .float()
+                .cpu()
+            )  # (V,)
+            token = (
+                int(logits.argmax())
+                if temperature == 0
+                else int(
+                    torch.multinomial((logits / temperature).softmax(-1), 1, generator=generator)
+                )
+            )
             sequence.append(token)
             if on_token is not None:
                 on_token(token)
             if token == end_id:
                 break
-        return sequence[len(ids):]
+        return sequence[len(ids) :]

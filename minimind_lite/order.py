@@ -47,7 +47,7 @@ def buffer(n: int, seed: int = 0, epoch: int = 0, *, size: int) -> np.ndarray:
     for i, pick in enumerate(picks):
         out[i] = slots[pick]
         slots[pick] = size + i
-    out[n - size:] = rng.permutation(slots)
+    out[n - size :] = rng.permutation(slots)
     return out
 
 
@@ -69,10 +69,14 @@ def make(kind: str, n: int, *, seed: int = 0, epoch: int = 0) -> np.ndarray:
     """
     name, _, size = kind.partition(":")
     if kind in ("file", "shuffle_once", "shuffle"):
-        return {"file": file, "shuffle_once": shuffle_once, "shuffle": shuffle}[name](n, seed, epoch)
+        return {"file": file, "shuffle_once": shuffle_once, "shuffle": shuffle}[name](
+            n, seed, epoch
+        )
     if name in ("buffer", "block") and size.isdecimal() and int(size) > 0:
         return {"buffer": buffer, "block": block}[name](n, seed, epoch, size=int(size))
-    raise ValueError(f"no order {kind!r}; choose one of {', '.join(KINDS)} with K rows, for instance buffer:128.")
+    raise ValueError(
+        f"no order {kind!r}; choose one of {', '.join(KINDS)} with K rows, for instance buffer:128."
+    )
 
 
 def dispersion_index(member: np.ndarray, batch_size: int) -> float:
@@ -87,6 +91,8 @@ def dispersion_index(member: np.ndarray, batch_size: int) -> float:
     shares = member[:whole].reshape(-1, batch_size).mean(axis=1) if whole else np.empty(0)
     p = shares.mean() if whole else 0.0
     if not 0 < p < 1:
-        raise ValueError(f"the dispersion index needs whole batches with members and others in them; got {whole} rows "
-                         f"in whole batches of {batch_size}, share of members {p:.3f}.")
+        raise ValueError(
+            f"the dispersion index needs whole batches with members and others in them; got {whole} rows "
+            f"in whole batches of {batch_size}, share of members {p:.3f}."
+        )
     return float(shares.var() / (p * (1 - p) / batch_size))

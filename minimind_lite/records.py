@@ -28,32 +28,50 @@ FORMAT = 1  # of the run folder; raised when a reader of the old form would misr
 class StepRecord:
     """One optimiser step. Losses are in nats per supervised token, before the step's update."""
 
-    step: int                    # 0-based, over all epochs
-    epoch: int                   # 0-based
-    samples_seen: int            # conversations before this step
-    loss: float                  # sum of losses / supervised tokens of the whole batch
-    tokens: int                  # supervised tokens of the batch
-    lr: float                    # learning rate of this step's update
-    grad_norm: float             # global L2 norm before clipping; NaN for a frozen model
-    micro_losses: np.ndarray     # (M,) token mean inside each micro-batch, as a data loader cuts them
-    rows: np.ndarray             # (B,) row numbers in the file, in training order
-    sample_losses: np.ndarray    # (B,) token mean of each conversation; NaN where it has no supervised token
-    sample_tokens: np.ndarray    # (B,) supervised tokens of each conversation
-    seconds: float               # wall time of the step
-    probes: Mapping[str, float] = field(default_factory=dict)  # held-out loss per domain before the update, where measured
+    step: int  # 0-based, over all epochs
+    epoch: int  # 0-based
+    samples_seen: int  # conversations before this step
+    loss: float  # sum of losses / supervised tokens of the whole batch
+    tokens: int  # supervised tokens of the batch
+    lr: float  # learning rate of this step's update
+    grad_norm: float  # global L2 norm before clipping; NaN for a frozen model
+    micro_losses: np.ndarray  # (M,) token mean inside each micro-batch, as a data loader cuts them
+    rows: np.ndarray  # (B,) row numbers in the file, in training order
+    sample_losses: (
+        np.ndarray
+    )  # (B,) token mean of each conversation; NaN where it has no supervised token
+    sample_tokens: np.ndarray  # (B,) supervised tokens of each conversation
+    seconds: float  # wall time of the step
+    probes: Mapping[str, float] = field(
+        default_factory=dict
+    )  # held-out loss per domain before the update, where measured
 
 
 def _steps_table(records: list[StepRecord], probe_names: list[str]) -> dict[str, list]:
-    scalars = ("step", "epoch", "samples_seen", "loss", "tokens", "lr", "grad_norm", "micro_losses", "seconds")
+    scalars = (
+        "step",
+        "epoch",
+        "samples_seen",
+        "loss",
+        "tokens",
+        "lr",
+        "grad_norm",
+        "micro_losses",
+        "seconds",
+    )
     table = {name: [getattr(r, name) for r in records] for name in scalars}
-    return table | {f"probe/{p}": [r.probes.get(p, float("nan")) for r in records] for p in probe_names}
+    return table | {
+        f"probe/{p}": [r.probes.get(p, float("nan")) for r in records] for p in probe_names
+    }
 
 
 def _samples_table(records: list[StepRecord]) -> dict[str, np.ndarray]:
-    return {"step": np.repeat([r.step for r in records], [len(r.rows) for r in records]),
-            "row": np.concatenate([r.rows for r in records]),
-            "loss": np.concatenate([r.sample_losses for r in records]),
-            "tokens": np.concatenate([r.sample_tokens for r in records])}
+    return {
+        "step": np.repeat([r.step for r in records], [len(r.rows) for r in records]),
+        "row": np.concatenate([r.rows for r in records]),
+        "loss": np.concatenate([r.sample_losses for r in records]),
+        "tokens": np.concatenate([r.sample_tokens for r in records]),
+    }
 
 
 @dataclass(frozen=True)
@@ -101,11 +119,23 @@ class Run:
 
         Losses of conversations are rounded to half precision (three digits); those of steps are kept as they are.
         """
-        flat = lambda name, dtype: np.concatenate([getattr(r, name) for r in self.records]).astype(dtype)
-        columns = {name: self.column(name) for name in ("step", "epoch", "samples_seen", "loss", "tokens", "lr", "grad_norm")}
-        columns |= {"row": flat("rows", np.int32), "sample_loss": flat("sample_losses", np.float16), "sample_tokens": flat("sample_tokens", np.int16),
-                    "rows_per_step": np.array([len(r.rows) for r in self.records])}
-        return columns | {f"probe/{p}": np.array([r.probes.get(p, np.nan) for r in self.records]) for p in self.probe_names()}
+        flat = lambda name, dtype: np.concatenate([getattr(r, name) for r in self.records]).astype(
+            dtype
+        )
+        columns = {
+            name: self.column(name)
+            for name in ("step", "epoch", "samples_seen", "loss", "tokens", "lr", "grad_norm")
+        }
+        columns |= {
+            "row": flat("rows", np.int32),
+            "sample_loss": flat("sample_losses", np.float16),
+            "sample_tokens": flat("sample_tokens", np.int16),
+            "rows_per_step": np.array([len(r.rows) for r in self.records]),
+        }
+        return columns | {
+            f"probe/{p}": np.array([r.probes.get(p, np.nan) for r in self.records])
+            for p in self.probe_names()
+        }
 
     @classmethod
     def from_columns(cls, info: Mapping[str, object], columns: Mapping[str, np.ndarray]) -> Run:
@@ -114,12 +144,38 @@ class Run:
         size = (info.get("train_config") or {}).get("micro_batch_size")
         probes, records = [k for k in columns if k.startswith("probe/")], []
         for i, (start, end) in enumerate(zip([0, *ends[:-1]], ends)):
-            losses, tokens = columns["sample_loss"][start:end].astype(float), columns["sample_tokens"][start:end].astype(np.int64)
-            records.append(StepRecord(
-                **{k: columns[k][i].item() for k in ("step", "epoch", "samples_seen", "loss", "tokens", "lr", "grad_norm")},
-                micro_losses=_micro_means(losses, tokens, size) if size else np.array([columns["loss"][i]]),
-                rows=columns["row"][start:end].astype(np.int64), sample_losses=losses, sample_tokens=tokens, seconds=0.0,
-                probes={k.removeprefix("probe/"): columns[k][i].item() for k in probes if not np.isnan(columns[k][i])}))
+            losses, tokens = (
+                columns["sample_loss"][start:end].astype(float),
+                columns["sample_tokens"][start:end].astype(np.int64),
+            )
+            records.append(
+                StepRecord(
+                    **{
+                        k: columns[k][i].item()
+                        for k in (
+                            "step",
+                            "epoch",
+                            "samples_seen",
+                            "loss",
+                            "tokens",
+                            "lr",
+                            "grad_norm",
+                        )
+                    },
+                    micro_losses=_micro_means(losses, tokens, size)
+                    if size
+                    else np.array([columns["loss"][i]]),
+                    rows=columns["row"][start:end].astype(np.int64),
+                    sample_losses=losses,
+                    sample_tokens=tokens,
+                    seconds=0.0,
+                    probes={
+                        k.removeprefix("probe/"): columns[k][i].item()
+                        for k in probes
+                        if not np.isnan(columns[k][i])
+                    },
+                )
+            )
         return cls(info, tuple(records))
 
     def save(self, folder: str | Path) -> None:
@@ -135,18 +191,24 @@ class Run:
         try:
             info = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError) as error:
-            raise ValueError(f"{folder} is not a run folder: its config.json can't be read ({error}).") from None
+            raise ValueError(
+                f"{folder} is not a run folder: its config.json can't be read ({error})."
+            ) from None
         if not isinstance(info, dict):
             raise ValueError(f"{folder} is not a run folder: its config.json holds no object.")
         if info.get("format") != FORMAT:
-            raise ValueError(f"{folder} has run format {info.get('format')!r}, this version reads {FORMAT}.")
+            raise ValueError(
+                f"{folder} has run format {info.get('format')!r}, this version reads {FORMAT}."
+            )
         return cls(info, tuple(_read_records(folder)))
 
 
 def micro_sums(losses: np.ndarray, tokens: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Summed losses (M,) and tokens (M,) of micro-batches of `size` conversations, from token means (B,) and tokens (B,)."""
     starts = np.arange(0, len(losses), size)
-    return np.add.reduceat(np.where(tokens > 0, losses, 0.0) * tokens, starts), np.add.reduceat(tokens, starts)
+    return np.add.reduceat(np.where(tokens > 0, losses, 0.0) * tokens, starts), np.add.reduceat(
+        tokens, starts
+    )
 
 
 def _micro_means(losses: np.ndarray, tokens: np.ndarray, size: int) -> np.ndarray:
@@ -157,19 +219,42 @@ def _micro_means(losses: np.ndarray, tokens: np.ndarray, size: int) -> np.ndarra
 def _read_records(folder: Path) -> Iterator[StepRecord]:
     import pyarrow.parquet as pq
 
-    names = sorted({p.name for p in (folder / "steps").glob("*.parquet")}
-                   & {p.name for p in (folder / "samples").glob("*.parquet")})
+    names = sorted(
+        {p.name for p in (folder / "steps").glob("*.parquet")}
+        & {p.name for p in (folder / "samples").glob("*.parquet")}
+    )
     for name in names:
         steps = pq.read_table(folder / "steps" / name).to_pydict()
-        samples = {k: np.array(v) for k, v in pq.read_table(folder / "samples" / name).to_pydict().items()}
+        samples = {
+            k: np.array(v) for k, v in pq.read_table(folder / "samples" / name).to_pydict().items()
+        }
         probes = [k for k in steps if k.startswith("probe/")]
         ends = np.searchsorted(samples["step"], steps["step"], side="right")
         for i, (start, end) in enumerate(zip([0, *ends[:-1]], ends)):
             yield StepRecord(
-                **{k: steps[k][i] for k in ("step", "epoch", "samples_seen", "loss", "tokens", "lr", "grad_norm", "seconds")},
-                micro_losses=np.array(steps["micro_losses"][i]), rows=samples["row"][start:end],
-                sample_losses=samples["loss"][start:end].astype(float), sample_tokens=samples["tokens"][start:end],
-                probes={k.removeprefix("probe/"): steps[k][i] for k in probes if not np.isnan(steps[k][i])})
+                **{
+                    k: steps[k][i]
+                    for k in (
+                        "step",
+                        "epoch",
+                        "samples_seen",
+                        "loss",
+                        "tokens",
+                        "lr",
+                        "grad_norm",
+                        "seconds",
+                    )
+                },
+                micro_losses=np.array(steps["micro_losses"][i]),
+                rows=samples["row"][start:end],
+                sample_losses=samples["loss"][start:end].astype(float),
+                sample_tokens=samples["tokens"][start:end],
+                probes={
+                    k.removeprefix("probe/"): steps[k][i]
+                    for k in probes
+                    if not np.isnan(steps[k][i])
+                },
+            )
 
 
 class RunWriter:
@@ -178,11 +263,15 @@ class RunWriter:
     Used as a context manager; leaving it, normally or by an error, writes what is pending.
     """
 
-    def __init__(self, folder: str | Path, info: Mapping[str, object], *, part_size: int = 100) -> None:
+    def __init__(
+        self, folder: str | Path, info: Mapping[str, object], *, part_size: int = 100
+    ) -> None:
         self.folder, self.part_size = Path(folder), part_size
         self.pending, self.parts, self.probe_names = [], 0, set()
         if list(self.folder.glob("steps/*.parquet")):
-            raise FileExistsError(f"{self.folder} already holds a run; choose another folder or delete it.")
+            raise FileExistsError(
+                f"{self.folder} already holds a run; choose another folder or delete it."
+            )
         for name in ("steps", "samples"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         text = json.dumps({"format": FORMAT, **info}, indent=2, ensure_ascii=False)
@@ -202,7 +291,9 @@ class RunWriter:
         self.probe_names |= {name for r in self.pending for name in r.probes}
         name = f"{self.parts:06d}.parquet"
         _write_parquet(self.folder / "samples" / name, _samples_table(self.pending))
-        _write_parquet(self.folder / "steps" / name, _steps_table(self.pending, sorted(self.probe_names)))
+        _write_parquet(
+            self.folder / "steps" / name, _steps_table(self.pending, sorted(self.probe_names))
+        )
         self.parts, self.pending = self.parts + 1, []
 
     def __enter__(self) -> RunWriter:
@@ -216,7 +307,12 @@ def _write_parquet(path: Path, table: Mapping[str, Iterable]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp")  # a leading dot: Parquet readers pass over it
-    pq.write_table(pa.table({k: list(v) if k == "micro_losses" else v for k, v in table.items()}), temporary,
-                   compression="zstd")
+    temporary = path.with_name(
+        f".{path.stem}.{os.getpid()}.tmp"
+    )  # a leading dot: Parquet readers pass over it
+    pq.write_table(
+        pa.table({k: list(v) if k == "micro_losses" else v for k, v in table.items()}),
+        temporary,
+        compression="zstd",
+    )
     os.replace(temporary, path)

@@ -26,22 +26,31 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 def clean(notebook: nbformat.NotebookNode) -> None:
     """Strip what must not be stored, fold what must not be given away."""
-    notebook.metadata = nbformat.from_dict({
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"}})
+    notebook.metadata = nbformat.from_dict(
+        {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+        }
+    )
     for cell in notebook.cells:
-        cell.metadata = nbformat.from_dict({"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {})
+        cell.metadata = nbformat.from_dict(
+            {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
+        )
         if cell.cell_type != "code":
             continue
         for output in cell.outputs:
-            if WIDGET_VIEW in output.get("data", {}) and len(output.data) > 2:  # it and text/plain are always there
+            if (
+                WIDGET_VIEW in output.get("data", {}) and len(output.data) > 2
+            ):  # it and text/plain are always there
                 del output.data[WIDGET_VIEW]
         cell.outputs = [o for o in cell.outputs if o.output_type != "stream" or o.name != "stderr"]
         join_streams(cell)
         if "answers-prediction" in cell.metadata.get("tags", []):
             cell.metadata["collapsed"] = True
             cell.metadata["jupyter"] = {"outputs_hidden": True}
-        if cell.source.startswith("lessons.answer("):  # what it shows is folded; its source must not give it away
+        if cell.source.startswith(
+            "lessons.answer("
+        ):  # what it shows is folded; its source must not give it away
             cell.metadata["jupyter"] = {"source_hidden": True}
             cell.metadata["cellView"] = "form"  # the same, for Colab
 
@@ -61,8 +70,14 @@ def refresh(path: Path) -> float:
     """Execute one notebook from its own folder and write it back; returns the seconds it took."""
     notebook = nbformat.read(path, as_version=4)
     start = time.perf_counter()
-    NotebookClient(notebook, timeout=180, kernel_name="python3", store_widget_state=False, record_timing=False,
-                   resources={"metadata": {"path": str(path.parent)}}).execute()
+    NotebookClient(
+        notebook,
+        timeout=180,
+        kernel_name="python3",
+        store_widget_state=False,
+        record_timing=False,
+        resources={"metadata": {"path": str(path.parent)}},
+    ).execute()
     seconds = time.perf_counter() - start
     clean(notebook)
     nbformat.validate(notebook)

@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from minimind_lite import checkpoint
-from minimind_lite.checkpoint import load_model, save_model
 from minimind_lite.config import ModelConfig
+from minimind_lite.files import model_file
+from minimind_lite.files.model_file import load_model, save_model
 from minimind_lite.model import LanguageModel
 
-CONFIG = ModelConfig(vocab_size=31, dim=16, n_layers=2, n_heads=2, n_kv_heads=1, multiple_of=8, rope_theta=123.5)
+CONFIG = ModelConfig(
+    vocab_size=31, dim=16, n_layers=2, n_heads=2, n_kv_heads=1, multiple_of=8, rope_theta=123.5
+)
 
 
 @pytest.fixture
@@ -35,7 +37,9 @@ def rewrite(path, *, tensors=lambda t: t, config=lambda c: c):
 def test_fp32_comes_back_bit_for_bit_with_its_configuration(saved):
     model, loaded = LanguageModel(CONFIG, seed=5), load_model(saved)
     assert loaded.config == CONFIG
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), loaded.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.parameters(), loaded.parameters(), strict=True)
+    )
     ids = torch.arange(31)[None]
     assert torch.equal(model(ids), loaded(ids))
 
@@ -43,14 +47,20 @@ def test_fp32_comes_back_bit_for_bit_with_its_configuration(saved):
 @pytest.mark.parametrize("dtype, bits", [(torch.float16, 11), (torch.bfloat16, 8)])
 def test_half_precision_comes_back_rounded_in_fp32(tmp_path, dtype, bits):
     save_model(tmp_path / "half", LanguageModel(CONFIG), dtype=dtype)
-    for old, new in zip(LanguageModel(CONFIG).parameters(), load_model(tmp_path / "half").parameters(), strict=True):
+    for old, new in zip(
+        LanguageModel(CONFIG).parameters(), load_model(tmp_path / "half").parameters(), strict=True
+    ):
         assert new.dtype == torch.float32
-        torch.testing.assert_close(new, old, rtol=2.0 ** -bits, atol=2.0 ** -25)  # half a unit in the last place
+        torch.testing.assert_close(
+            new, old, rtol=2.0**-bits, atol=2.0**-25
+        )  # half a unit in the last place
 
 
 def test_saving_overwrites_and_leaves_one_file(saved):
     save_model(saved, LanguageModel(CONFIG, seed=6))
-    assert torch.equal(load_model(saved).embedding.weight, LanguageModel(CONFIG, seed=6).embedding.weight)
+    assert torch.equal(
+        load_model(saved).embedding.weight, LanguageModel(CONFIG, seed=6).embedding.weight
+    )
     assert [p.name for p in saved.parent.iterdir()] == [saved.name]
 
 
@@ -63,7 +73,11 @@ def test_a_failed_save_leaves_the_old_file_and_no_other(saved, monkeypatch, at):
     def refused(*_):
         raise OSError("disk full")
 
-    target, name, broken = (checkpoint, "save_file", half_a_file) if at == "while writing" else (checkpoint.os, "replace", refused)
+    target, name, broken = (
+        (model_file, "save_file", half_a_file)
+        if at == "while writing"
+        else (model_file.os, "replace", refused)
+    )
     monkeypatch.setattr(target, name, broken)
     old = saved.read_bytes()
     with pytest.raises(OSError, match="disk full"):
@@ -83,7 +97,7 @@ def shelf(tmp_path_factory):
 @given(share=st.floats(0, 1, exclude_max=True))
 def test_a_file_cut_anywhere_is_an_error(shelf, share):
     whole = (shelf / "whole").read_bytes()
-    (shelf / "cut").write_bytes(whole[:int(share * len(whole))])
+    (shelf / "cut").write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(ValueError, match=r"cut can't be read as a checkpoint .*cut short"):
         load_model(shelf / "cut")
 
@@ -101,23 +115,42 @@ def test_a_folder_is_no_checkpoint(tmp_path):
 @pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
 def test_a_safetensors_file_from_elsewhere_is_an_error(tmp_path, metadata):
     save_file({"x": torch.zeros(3)}, tmp_path / "foreign", metadata=metadata)
-    with pytest.raises(ValueError, match=r"foreign .*without a model_config.*not written by save_model"):
+    with pytest.raises(
+        ValueError, match=r"foreign .*without a model_config.*not written by save_model"
+    ):
         load_model(tmp_path / "foreign")
 
 
-@pytest.mark.parametrize("change, said", [
-    (lambda t: {n: x for n, x in t.items() if n != "norm.weight"}, r"Missing key.*norm\.weight"),
-    (lambda t: t | {"bias": torch.zeros(1)}, "Unexpected key.*bias"),
-    (lambda t: t | {"norm.weight": torch.zeros(7)}, r"size mismatch for norm\.weight")], ids=["missing", "extra", "other shape"])
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (
+            lambda t: {n: x for n, x in t.items() if n != "norm.weight"},
+            r"Missing key.*norm\.weight",
+        ),
+        (lambda t: t | {"bias": torch.zeros(1)}, "Unexpected key.*bias"),
+        (lambda t: t | {"norm.weight": torch.zeros(7)}, r"size mismatch for norm\.weight"),
+    ],
+    ids=["missing", "extra", "other shape"],
+)
 def test_tensors_that_do_not_fit_are_an_error_not_a_fresh_start(saved, change, said):
     rewrite(saved, tensors=change)
     with pytest.raises(ValueError, match=f"(?s)don't fit its model_config.*{said}"):
         load_model(saved)
 
 
-@pytest.mark.parametrize("config", [
-    lambda c: c | {"n_experts": 4}, lambda c: c | {"dim": "wide"}, lambda c: c | {"dim": 15}, lambda c: c | {"rope_theta": "far"},
-    lambda c: [16, 2], lambda c: None], ids=["unknown field", "no number", "contradiction", "no theta", "a list", "null"])
+@pytest.mark.parametrize(
+    "config",
+    [
+        lambda c: c | {"n_experts": 4},
+        lambda c: c | {"dim": "wide"},
+        lambda c: c | {"dim": 15},
+        lambda c: c | {"rope_theta": "far"},
+        lambda c: [16, 2],
+        lambda c: None,
+    ],
+    ids=["unknown field", "no number", "contradiction", "no theta", "a list", "null"],
+)
 def test_a_configuration_that_is_none_is_an_error(saved, config):
     rewrite(saved, config=config)
     with pytest.raises(ValueError, match=r"n_experts|dim|rope_theta|model_config"):

@@ -5,9 +5,10 @@ import re
 
 import pytest
 
-from minimind_lite import assets, claims, evidence
-from minimind_lite.effects import Interval
-from minimind_lite.trials import Trial
+from minimind_lite.files import shipped
+from minimind_lite.science import claims, evidence
+from minimind_lite.science.intervals import Interval
+from minimind_lite.science.trials import Trial
 
 RECORDS = evidence.recorded()
 BY_ID = {c.id: c.rule for c in claims.CLAIMS}
@@ -27,29 +28,67 @@ class Fake:
         return [0]
 
     def trial(self, *which):
-        return Trial("", "", 0, {}, {}, type("R", (), {"info": {"model_config": {"dim": which[1] == "lite", "norm_eps": 1}}})())
+        return Trial(
+            "",
+            "",
+            0,
+            {},
+            {},
+            type("R", (), {"info": {"model_config": {"dim": which[1] == "lite", "norm_eps": 1}}})(),
+        )
 
 
-@pytest.mark.parametrize(("claim", "means", "outcome"), [
-    ("C1", (1.0, 5.0, 0.5), claims.HOLDS), ("C1", (0.1, 5.0, 0.5), claims.WRONG), ("C1", (1.0, 2.0, 0.5), claims.OPEN),
-    ("C2", (0.5, 9.0, 0.0), claims.HOLDS), ("C2", (-0.5, 9.0, 0.0), claims.PART), ("C2", (-0.5, -9.0, 0.0), claims.WRONG),
-    ("C3", (1.0, 0.1, 10.0, 0.0, 2.0), claims.WRONG), ("C3", (0.1, 0.1, 10.0, 0.5, 2.0), claims.HOLDS),
-    ("C3", (1.0, 0.1, 10.0, 0.0, 0.0), claims.OPEN),  # without a control that is sick, nothing is said
-    ("C4", (0.9, 0.0), claims.HOLDS), ("C4", (0.5, -2.0), claims.PART), ("C4", (-0.5, 0.0), claims.WRONG), ("C4", (-0.5, -2.0), claims.OPEN),
-    ("C5", (0.0,), claims.WRONG), ("C5", (99.0,), claims.HOLDS), ("C5", (99.0, 0.0), claims.PART), ("C5", (-99.0,), claims.OPEN),
-    ("C6", (0.0, 0.0), claims.WRONG), ("C6", (99.0, 0.0), claims.HOLDS), ("C7", (1.0,), claims.NOT_HERE),
-    ("R1", (-1.0, 0.0, 3.0, 0.0, -0.3), claims.HOLDS), ("R1", (-1.0, 0.0, 3.0, 0.0, 0.3), claims.PART),
-    ("R1", (0.0, 5.0, 3.0, 0.0, 0.0), claims.WRONG),
-    ("R2", (0.9, 0.0, 0.1, 0.7), claims.PART), ("R2", (0.0, 0.0, 0.1, 0.7), claims.HOLDS), ("R2", (0.9, 0.0, 0.1, 0.1), claims.WRONG),
-    ("R3", (0.1, 0.1), claims.WRONG), ("R3", (-0.1, -0.1), claims.HOLDS), ("R3", (0.1, -0.0), claims.OPEN),
-    ("R4", (0.1, 0.2, -14.0, 0.05, 0.0), claims.PART), ("R4", (0.1, 0.2, -3.0, 0.05, 0.0), claims.WRONG),
-    ("R4", (0.1, 0.2, -14.0, -0.05, 0.0), claims.HOLDS),
-    ("R5", (1.0, 4.0, 2.0), claims.HOLDS), ("R5", (1.0, 4.0, 0.0), claims.WRONG),
-    ("R6", (0.0, 2.0, 0.0), claims.HOLDS), ("R6", (0.0, 0.0, 0.0), claims.WRONG),
-    ("R8", (0.0, 0.0, 0.2, -0.4, 0.4), claims.PART), ("R8", (0.0, -0.4, -0.4, -0.4, 0.4), claims.HOLDS),
-    ("R8", (0.0, 0.0, 0.2, 0.4, 0.4), claims.WRONG),
-    ("R9", (0.0, 0.5), claims.PART), ("R9", (0.0, 0.0), claims.HOLDS), ("R9", (0.5, 0.5), claims.WRONG),
-])
+@pytest.mark.parametrize(
+    ("claim", "means", "outcome"),
+    [
+        ("C1", (1.0, 5.0, 0.5), claims.HOLDS),
+        ("C1", (0.1, 5.0, 0.5), claims.WRONG),
+        ("C1", (1.0, 2.0, 0.5), claims.OPEN),
+        ("C2", (0.5, 9.0, 0.0), claims.HOLDS),
+        ("C2", (-0.5, 9.0, 0.0), claims.PART),
+        ("C2", (-0.5, -9.0, 0.0), claims.WRONG),
+        ("C3", (1.0, 0.1, 10.0, 0.0, 2.0), claims.WRONG),
+        ("C3", (0.1, 0.1, 10.0, 0.5, 2.0), claims.HOLDS),
+        (
+            "C3",
+            (1.0, 0.1, 10.0, 0.0, 0.0),
+            claims.OPEN,
+        ),  # without a control that is sick, nothing is said
+        ("C4", (0.9, 0.0), claims.HOLDS),
+        ("C4", (0.5, -2.0), claims.PART),
+        ("C4", (-0.5, 0.0), claims.WRONG),
+        ("C4", (-0.5, -2.0), claims.OPEN),
+        ("C5", (0.0,), claims.WRONG),
+        ("C5", (99.0,), claims.HOLDS),
+        ("C5", (99.0, 0.0), claims.PART),
+        ("C5", (-99.0,), claims.OPEN),
+        ("C6", (0.0, 0.0), claims.WRONG),
+        ("C6", (99.0, 0.0), claims.HOLDS),
+        ("C7", (1.0,), claims.NOT_HERE),
+        ("R1", (-1.0, 0.0, 3.0, 0.0, -0.3), claims.HOLDS),
+        ("R1", (-1.0, 0.0, 3.0, 0.0, 0.3), claims.PART),
+        ("R1", (0.0, 5.0, 3.0, 0.0, 0.0), claims.WRONG),
+        ("R2", (0.9, 0.0, 0.1, 0.7), claims.PART),
+        ("R2", (0.0, 0.0, 0.1, 0.7), claims.HOLDS),
+        ("R2", (0.9, 0.0, 0.1, 0.1), claims.WRONG),
+        ("R3", (0.1, 0.1), claims.WRONG),
+        ("R3", (-0.1, -0.1), claims.HOLDS),
+        ("R3", (0.1, -0.0), claims.OPEN),
+        ("R4", (0.1, 0.2, -14.0, 0.05, 0.0), claims.PART),
+        ("R4", (0.1, 0.2, -3.0, 0.05, 0.0), claims.WRONG),
+        ("R4", (0.1, 0.2, -14.0, -0.05, 0.0), claims.HOLDS),
+        ("R5", (1.0, 4.0, 2.0), claims.HOLDS),
+        ("R5", (1.0, 4.0, 0.0), claims.WRONG),
+        ("R6", (0.0, 2.0, 0.0), claims.HOLDS),
+        ("R6", (0.0, 0.0, 0.0), claims.WRONG),
+        ("R8", (0.0, 0.0, 0.2, -0.4, 0.4), claims.PART),
+        ("R8", (0.0, -0.4, -0.4, -0.4, 0.4), claims.HOLDS),
+        ("R8", (0.0, 0.0, 0.2, 0.4, 0.4), claims.WRONG),
+        ("R9", (0.0, 0.5), claims.PART),
+        ("R9", (0.0, 0.0), claims.HOLDS),
+        ("R9", (0.5, 0.5), claims.WRONG),
+    ],
+)
 def test_a_rule_goes_by_its_intervals(claim, means, outcome):
     assert BY_ID[claim](Fake(*means))[0] == outcome
 
@@ -81,15 +120,21 @@ def board():
 
 
 def test_every_verdict_rests_on_at_least_five_seeds(board):
-    assert [v.claim.id for v in board] == [*(f"C{i}" for i in range(1, 8)), *(f"R{i}" for i in range(1, 10))]
+    assert [v.claim.id for v in board] == [
+        *(f"C{i}" for i in range(1, 8)),
+        *(f"R{i}" for i in range(1, 10)),
+    ]
     assert min(v.seeds for v in board) >= 5
 
 
 def test_readme_says_what_the_records_say(board):
-    readme = (assets.folder().parent / "README.md").read_text(encoding="utf-8")
+    readme = (shipped.folder().parent / "README.md").read_text(encoding="utf-8")
     table = re.search(r"<!-- scoreboard -->\n(.*?)\n<!-- /scoreboard -->", readme, re.DOTALL)[1]
     assert table == claims.markdown(board)
-    assert all(row.split("|")[1].strip() == v.claim.id for row, v in zip(table.splitlines()[2:], board, strict=True))
+    assert all(
+        row.split("|")[1].strip() == v.claim.id
+        for row, v in zip(table.splitlines()[2:], board, strict=True)
+    )
 
 
 def test_the_positive_control_is_sick_and_the_hard_rows_are_not():
@@ -106,5 +151,10 @@ def test_the_negative_control_keeps_its_spike_though_it_is_shuffled():
 def test_a_frozen_model_is_not_changed_by_anything():
     """Its held-out loss after a pass is that of the base model before any other run."""
     for seed in RECORDS.common(claims.FROZEN, claims.FILE):
-        frozen, trained = RECORDS.trial(*claims.FROZEN, seed).run, RECORDS.trial(*claims.FILE, seed).run
-        assert frozen.info["probes_after"] == trained.records[0].probes and math.isnan(frozen.records[0].grad_norm)
+        frozen, trained = (
+            RECORDS.trial(*claims.FROZEN, seed).run,
+            RECORDS.trial(*claims.FILE, seed).run,
+        )
+        assert frozen.info["probes_after"] == trained.records[0].probes and math.isnan(
+            frozen.records[0].grad_norm
+        )

@@ -19,9 +19,17 @@ non_negative = st.floats(0, 1e3)
 def model_configs(draw):
     n_kv_heads, group, half_head = (draw(st.integers(1, 6)) for _ in range(3))
     n_heads = n_kv_heads * group
-    return ModelConfig(vocab_size=draw(st.integers(1, 9999)), dim=n_heads * 2 * half_head, n_layers=draw(st.integers(1, 12)),
-                       n_heads=n_heads, n_kv_heads=n_kv_heads, multiple_of=draw(st.integers(1, 256)),
-                       norm_eps=draw(st.floats(1e-12, 1)), rope_theta=draw(st.floats(1, 1e9)), max_seq_len=draw(st.integers(1, 9999)))
+    return ModelConfig(
+        vocab_size=draw(st.integers(1, 9999)),
+        dim=n_heads * 2 * half_head,
+        n_layers=draw(st.integers(1, 12)),
+        n_heads=n_heads,
+        n_kv_heads=n_kv_heads,
+        multiple_of=draw(st.integers(1, 256)),
+        norm_eps=draw(st.floats(1e-12, 1)),
+        rope_theta=draw(st.floats(1, 1e9)),
+        max_seq_len=draw(st.integers(1, 9999)),
+    )
 
 
 @st.composite
@@ -29,13 +37,24 @@ def train_configs(draw):
     batch_size = draw(st.integers(1, 512))
     micro = draw(st.none() | st.integers(1, batch_size))
     return TrainConfig(
-        order=draw(st.sampled_from(["file", "shuffle", "buffer:64"])), batch_size=batch_size, micro_batch_size=micro,
-        loss_average=draw(st.sampled_from(LOSS_AVERAGES)) if micro else "tokens", epochs=draw(st.integers(1, 9)),
-        max_steps=draw(st.none() | st.integers(1, 10**6)), optimizer=draw(st.sampled_from(OPTIMIZERS)),
-        learning_rate=draw(non_negative), schedule=draw(st.sampled_from(SCHEDULES)),
-        betas=(draw(st.floats(0, 0.999)), draw(st.floats(0, 0.9999))), eps=draw(st.floats(1e-12, 1)),
-        momentum=draw(non_negative), weight_decay=draw(non_negative), grad_clip=draw(non_negative),
-        probe_every=draw(st.integers(0, 99)), seed=draw(st.integers(0, 2**31)), token_budget=draw(st.integers(1, 9999)))
+        order=draw(st.sampled_from(["file", "shuffle", "buffer:64"])),
+        batch_size=batch_size,
+        micro_batch_size=micro,
+        loss_average=draw(st.sampled_from(LOSS_AVERAGES)) if micro else "tokens",
+        epochs=draw(st.integers(1, 9)),
+        max_steps=draw(st.none() | st.integers(1, 10**6)),
+        optimizer=draw(st.sampled_from(OPTIMIZERS)),
+        learning_rate=draw(non_negative),
+        schedule=draw(st.sampled_from(SCHEDULES)),
+        betas=(draw(st.floats(0, 0.999)), draw(st.floats(0, 0.9999))),
+        eps=draw(st.floats(1e-12, 1)),
+        momentum=draw(non_negative),
+        weight_decay=draw(non_negative),
+        grad_clip=draw(non_negative),
+        probe_every=draw(st.integers(0, 99)),
+        seed=draw(st.integers(0, 2**31)),
+        token_budget=draw(st.integers(1, 9999)),
+    )
 
 
 @FEW
@@ -48,7 +67,9 @@ def test_json_gives_back_the_same_value(config):
 
 @pytest.mark.parametrize("cls", [ModelConfig, TrainConfig])
 def test_an_unknown_field_is_named_and_the_known_ones_are_listed(cls):
-    with pytest.raises(ValueError, match=f"{cls.__name__} has no field batchsize, zeta; known fields: .*") as error:
+    with pytest.raises(
+        ValueError, match=f"{cls.__name__} has no field batchsize, zeta; known fields: .*"
+    ) as error:
         cls.from_dict({"zeta": 1, "batchsize": 8})
     assert all(f.name in str(error.value) for f in dataclasses.fields(cls))
 
@@ -63,52 +84,84 @@ def test_a_config_never_changes(config):
         setattr(config, dataclasses.fields(config)[0].name, 1)
 
 
-@pytest.mark.parametrize("fields, message", [
-    (dict(vocab_size=0), "vocab_size must be a positive integer, got 0"),
-    (dict(n_layers=-1), "n_layers must be a positive integer, got -1"),
-    (dict(dim=512.0), r"dim must be a positive integer, got 512\.0"),
-    (dict(max_seq_len="512"), "max_seq_len must be a positive integer, got '512'"),
-    (dict(dim=100, n_heads=8), "dim must be divisible by n_heads, got 100 and 8: choose dim = 8 x an even head size"),
-    (dict(dim=24, n_heads=8), r"dim / n_heads must be even \(rotary embedding turns pairs\), got 3"),
-    (dict(n_heads=8, n_kv_heads=3), "n_heads must be divisible by n_kv_heads, got 8 and 3"),
-    (dict(norm_eps=0.0), "norm_eps and rope_theta must be positive"),
-    (dict(rope_theta=-1.0), "norm_eps and rope_theta must be positive"),
-    (dict(norm_eps=float("nan")), "norm_eps and rope_theta must be positive"),
-])
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        (dict(vocab_size=0), "vocab_size must be a positive integer, got 0"),
+        (dict(n_layers=-1), "n_layers must be a positive integer, got -1"),
+        (dict(dim=512.0), r"dim must be a positive integer, got 512\.0"),
+        (dict(max_seq_len="512"), "max_seq_len must be a positive integer, got '512'"),
+        (
+            dict(dim=100, n_heads=8),
+            "dim must be divisible by n_heads, got 100 and 8: choose dim = 8 x an even head size",
+        ),
+        (
+            dict(dim=24, n_heads=8),
+            r"dim / n_heads must be even \(rotary embedding turns pairs\), got 3",
+        ),
+        (dict(n_heads=8, n_kv_heads=3), "n_heads must be divisible by n_kv_heads, got 8 and 3"),
+        (dict(norm_eps=0.0), "norm_eps and rope_theta must be positive"),
+        (dict(rope_theta=-1.0), "norm_eps and rope_theta must be positive"),
+        (dict(norm_eps=float("nan")), "norm_eps and rope_theta must be positive"),
+    ],
+)
 def test_a_contradictory_model_says_what_is_wrong(fields, message):
     with pytest.raises(ValueError, match=message):
         ModelConfig(**fields)
 
 
-@pytest.mark.parametrize("fields, message", [
-    (dict(batch_size=0), "batch_size must be a positive integer, got 0"),
-    (dict(epochs=1.5), r"epochs must be a positive integer, got 1\.5"),
-    (dict(token_budget=-1), "token_budget must be a positive integer, got -1"),
-    (dict(learning_rate=-1e-4), "learning_rate must not be negative, got -0.0001"),
-    (dict(learning_rate=float("nan")), "learning_rate must not be negative, got nan"),
-    (dict(grad_clip=-1.0), "grad_clip must not be negative"),
-    (dict(seed=-1), "seed must not be negative, got -1"),
-    (dict(optimizer="adam"), "optimizer must be one of adamw, sgd, none, got 'adam'"),
-    (dict(schedule="cosine"), "schedule must be one of minimind_2025, minimind, constant, got 'cosine'"),
-    (dict(loss_average="rows"), "loss_average must be one of tokens, micro_batches, got 'rows'"),
-    (dict(betas=(0.9,)), r"betas must be two numbers in \[0, 1\), got \(0\.9,\)"),
-    (dict(betas=(0.9, 1.0)), r"betas must be two numbers in \[0, 1\)"),
-    (dict(max_steps=0), "max_steps must be positive, got 0"),
-    (dict(micro_batch_size=0), r"micro_batch_size must lie in 1 \.\. batch_size \(16\), got 0"),
-    (dict(micro_batch_size=17), r"got 17: batch_size counts the conversations of one optimiser step, all micro-batches together"),
-    (dict(micro_batch_size=2.5), "micro_batch_size"),  # half a conversation fits no batch
-    (dict(max_steps=2.5), "max_steps"),                # a float never equals a step number, so it would never stop the run
-    (dict(loss_average="micro_batches"), "loss_average='micro_batches' needs a micro_batch_size to average over"),
-])
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        (dict(batch_size=0), "batch_size must be a positive integer, got 0"),
+        (dict(epochs=1.5), r"epochs must be a positive integer, got 1\.5"),
+        (dict(token_budget=-1), "token_budget must be a positive integer, got -1"),
+        (dict(learning_rate=-1e-4), "learning_rate must not be negative, got -0.0001"),
+        (dict(learning_rate=float("nan")), "learning_rate must not be negative, got nan"),
+        (dict(grad_clip=-1.0), "grad_clip must not be negative"),
+        (dict(seed=-1), "seed must not be negative, got -1"),
+        (dict(optimizer="adam"), "optimizer must be one of adamw, sgd, none, got 'adam'"),
+        (
+            dict(schedule="cosine"),
+            "schedule must be one of minimind_2025, minimind, constant, got 'cosine'",
+        ),
+        (
+            dict(loss_average="rows"),
+            "loss_average must be one of tokens, micro_batches, got 'rows'",
+        ),
+        (dict(betas=(0.9,)), r"betas must be two numbers in \[0, 1\), got \(0\.9,\)"),
+        (dict(betas=(0.9, 1.0)), r"betas must be two numbers in \[0, 1\)"),
+        (dict(max_steps=0), "max_steps must be positive, got 0"),
+        (dict(micro_batch_size=0), r"micro_batch_size must lie in 1 \.\. batch_size \(16\), got 0"),
+        (
+            dict(micro_batch_size=17),
+            r"got 17: batch_size counts the conversations of one optimiser step, all micro-batches together",
+        ),
+        (dict(micro_batch_size=2.5), "micro_batch_size"),  # half a conversation fits no batch
+        (
+            dict(max_steps=2.5),
+            "max_steps",
+        ),  # a float never equals a step number, so it would never stop the run
+        (
+            dict(loss_average="micro_batches"),
+            "loss_average='micro_batches' needs a micro_batch_size to average over",
+        ),
+    ],
+)
 def test_a_contradictory_run_says_what_is_wrong(fields, message):
     with pytest.raises(ValueError, match=message):
         TrainConfig(**fields)
 
 
-@pytest.mark.parametrize("batch_size, micro_batch_size, expected", [
-    (16, None, 1), (16, 16, 1), (16, 8, 2), (16, 5, 4), (16, 1, 16), (1, 1, 1), (7, 4, 2)])
+@pytest.mark.parametrize(
+    "batch_size, micro_batch_size, expected",
+    [(16, None, 1), (16, 16, 1), (16, 8, 2), (16, 5, 4), (16, 1, 16), (1, 1, 1), (7, 4, 2)],
+)
 def test_accumulation_steps_by_hand(batch_size, micro_batch_size, expected):
-    assert TrainConfig(batch_size=batch_size, micro_batch_size=micro_batch_size).accumulation_steps() == expected
+    assert (
+        TrainConfig(batch_size=batch_size, micro_batch_size=micro_batch_size).accumulation_steps()
+        == expected
+    )
 
 
 @FEW
@@ -136,7 +189,11 @@ def test_size_of_minimind2_small():
     # By hand: tied embedding 6400 x 512; a layer has q, o (512 x 512), k, v (512 x 128), three of 512 x 1408, two norms.
     layer = 2 * 512 * 512 + 2 * 512 * 128 + 3 * 512 * 1408 + 2 * 512
     assert 6400 * 512 + 8 * layer + 512 == 25_829_888
-    assert ModelConfig.preset("minimind2_small").n_parameters() == ModelConfig().n_parameters() == 25_829_888
+    assert (
+        ModelConfig.preset("minimind2_small").n_parameters()
+        == ModelConfig().n_parameters()
+        == 25_829_888
+    )
 
 
 @pytest.mark.parametrize("name, low, high", [("nano", 0.45e6, 0.55e6), ("lite", 1.3e6, 1.6e6)])
@@ -145,7 +202,9 @@ def test_sizes_of_the_small_presets(name, low, high):
 
 
 def test_an_unknown_preset_is_told_the_known_ones():
-    with pytest.raises(ValueError, match="no model preset 'huge'; choose one of nano, lite, minimind2_small"):
+    with pytest.raises(
+        ValueError, match="no model preset 'huge'; choose one of nano, lite, minimind2_small"
+    ):
         ModelConfig.preset("huge")
 
 

@@ -9,19 +9,35 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from minimind_lite.conversations import BadLineError, DatasetView, ReadReport, as_dataset, load, parse_line, read, read_at, write
+from minimind_lite.conversations import (
+    BadLineError,
+    DatasetView,
+    ReadReport,
+    as_dataset,
+    load,
+    parse_line,
+    read,
+    read_at,
+    write,
+)
 
 FEW = settings(max_examples=80, deadline=None)
 HELLO = (("user", "Hello?"), ("assistant", "Hello."))
-GOOD = json.dumps({"conversations": [{"role": role, "content": content} for role, content in HELLO]}).encode()
+GOOD = json.dumps(
+    {"conversations": [{"role": role, "content": content} for role, content in HELLO]}
+).encode()
 
-texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20).filter(str.strip)
+texts = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20
+).filter(str.strip)
 
 
 @st.composite
 def messages(draw):
     """An optional system message, then user and assistant in turns, at least one of each."""
-    roles = ["system"] * draw(st.integers(0, 1)) + (["user", "assistant"] * 3)[:draw(st.integers(2, 6))]
+    roles = ["system"] * draw(st.integers(0, 1)) + (["user", "assistant"] * 3)[
+        : draw(st.integers(2, 6))
+    ]
     return tuple((role, draw(texts)) for role in roles)
 
 
@@ -32,36 +48,71 @@ def path(tmp_path_factory):
 
 
 def line(*turns):
-    return json.dumps({"conversations": [{"role": role, "content": content} for role, content in turns]}).encode()
+    return json.dumps(
+        {"conversations": [{"role": role, "content": content} for role, content in turns]}
+    ).encode()
 
 
 BAD = {  # bytes of a line: what its error must say was found, and must advise
     b'{"conversations": [': ("not JSON (Expecting value", "one whole JSON object"),
     GOOD + GOOD: ("not JSON (Extra data", "one whole JSON object"),
     b"[" * 100_000: ("not JSON", "one whole JSON object"),  # deeper than the parser goes
-    b'{"id": ' + b"1" * 5000 + b"}": ("", ""),  # Python refuses integers of over 4,300 digits, with another error than for bad JSON
+    b'{"id": ' + b"1" * 5000 + b"}": (
+        "",
+        "",
+    ),  # Python refuses integers of over 4,300 digits, with another error than for bad JSON
     b"": ("an empty line", "Delete it"),
     b" \t ": ("an empty line", "Delete it"),
     b"[]": ('no list under the key "conversations"', 'Expected {"conversations"'),
     b"7": ('no list under the key "conversations"', 'Expected {"conversations"'),
     b"null": ('no list under the key "conversations"', 'Expected {"conversations"'),
-    b'{"conversations": {}}': ('no list under the key "conversations"', 'Expected {"conversations"'),
-    b'{"conversations": []}': ('no list under the key "conversations"', 'Expected {"conversations"'),
+    b'{"conversations": {}}': (
+        'no list under the key "conversations"',
+        'Expected {"conversations"',
+    ),
+    b'{"conversations": []}': (
+        'no list under the key "conversations"',
+        'Expected {"conversations"',
+    ),
     b'{"conversations": ["hi"]}': ("wrong roles: turn 1 is None, expected 'user'", "take turns"),
     line(("assistant", "a")): ("wrong roles: turn 1 is 'assistant', expected 'user'", "take turns"),
-    line(("user", "a"), ("user", "b")): ("wrong roles: turn 2 is 'user', expected 'assistant'", "take turns"),
-    line(("system", "s"), ("user", "a"), ("human", "b")): ("wrong roles: turn 3 is 'human', expected 'assistant'", "take turns"),
-    line(("user", "a"), ("assistant", "b"), ("system", "s")): ("wrong roles: turn 3 is 'system', expected 'user'", "take turns"),
+    line(("user", "a"), ("user", "b")): (
+        "wrong roles: turn 2 is 'user', expected 'assistant'",
+        "take turns",
+    ),
+    line(("system", "s"), ("user", "a"), ("human", "b")): (
+        "wrong roles: turn 3 is 'human', expected 'assistant'",
+        "take turns",
+    ),
+    line(("user", "a"), ("assistant", "b"), ("system", "s")): (
+        "wrong roles: turn 3 is 'system', expected 'user'",
+        "take turns",
+    ),
     line(("user", "a")): ("no assistant turn", "delete the line"),
     line(("system", "a")): ("no assistant turn", "delete the line"),
-    line(("user", "a"), ("assistant", "")): ("empty content in turn 2 (assistant)", "Fill it or delete"),
-    line(("user", " \n"), ("assistant", "b")): ("empty content in turn 1 (user)", "Fill it or delete"),
-    line(("user", None), ("assistant", "b")): ("empty content in turn 1 (user)", "Fill it or delete"),
-    b'{"a": "' + "你".encode("gb18030") + b'"}': ("not UTF-8: byte 0xc4 at position 7 of the line", "iconv -f GB18030"),
+    line(("user", "a"), ("assistant", "")): (
+        "empty content in turn 2 (assistant)",
+        "Fill it or delete",
+    ),
+    line(("user", " \n"), ("assistant", "b")): (
+        "empty content in turn 1 (user)",
+        "Fill it or delete",
+    ),
+    line(("user", None), ("assistant", "b")): (
+        "empty content in turn 1 (user)",
+        "Fill it or delete",
+    ),
+    b'{"a": "' + "你".encode("gb18030") + b'"}': (
+        "not UTF-8: byte 0xc4 at position 7 of the line",
+        "iconv -f GB18030",
+    ),
     GOOD[:9] + b"\0" + GOOD[9:]: ("NUL byte at position 9 of the line", "UTF-16"),
     GOOD.decode().encode("utf-16-le"): ("NUL byte at position 1 of the line", "UTF-16"),
     GOOD.replace(b"Hello.", rb"\ud83d"): ("half a surrogate pair in turn 2", r"broken \u escapes"),
-    b"\xef\xbb\xbf" + GOOD: ("not JSON (Unexpected UTF-8 BOM", "one whole JSON object"),  # it belongs before the first line only
+    b"\xef\xbb\xbf" + GOOD: (
+        "not JSON (Unexpected UTF-8 BOM",
+        "one whole JSON object",
+    ),  # it belongs before the first line only
 }
 NAMES = [found or "huge integer" for found, _ in BAD.values()]
 
@@ -100,7 +151,10 @@ def n_lines(data):
     return data.count(b"\n") + bool(data and not data.endswith(b"\n"))
 
 
-mixtures = st.lists(st.just(GOOD) | st.sampled_from([b for b in BAD if len(b) < 300]) | st.binary(max_size=40), max_size=8)
+mixtures = st.lists(
+    st.just(GOOD) | st.sampled_from([b for b in BAD if len(b) < 300]) | st.binary(max_size=40),
+    max_size=8,
+)
 
 
 @FEW
@@ -110,10 +164,14 @@ def test_read_and_skipped_are_all_lines(path, lines, end, last_ended):
     data = end.join(lines) + (end if last_ended else b"")
     path.write_bytes(data)
     report = ReadReport()
-    found = list(read(path, on_error="skip", report=report, max_line_bytes=150))  # GOOD is shorter, some bad lines are not
+    found = list(
+        read(path, on_error="skip", report=report, max_line_bytes=150)
+    )  # GOOD is shorter, some bad lines are not
     assert len(found) == report.read >= lines.count(GOOD)
     assert report.read + len(report.skipped) == report.lines == n_lines(data)
-    assert sorted([c.line for c in found] + [b.line for b in report.skipped]) == list(range(1, n_lines(data) + 1))
+    assert sorted([c.line for c in found] + [b.line for b in report.skipped]) == list(
+        range(1, n_lines(data) + 1)
+    )
 
 
 @FEW
@@ -124,8 +182,13 @@ def test_every_offset_is_where_its_line_starts(path, lines, last_ended):
     path.write_bytes(data)
     report = ReadReport()
     found = list(read(path, on_error="skip", report=report, max_line_bytes=150))
-    assert all(data[:place.offset].count(b"\n") == place.line - 1 for place in found + report.skipped)
-    assert all(place.offset == 0 or data[place.offset - 1:place.offset] == b"\n" for place in found + report.skipped)
+    assert all(
+        data[: place.offset].count(b"\n") == place.line - 1 for place in found + report.skipped
+    )
+    assert all(
+        place.offset == 0 or data[place.offset - 1 : place.offset] == b"\n"
+        for place in found + report.skipped
+    )
     assert all(read_at(path, c.offset, c.line) == c for c in found)
 
 
@@ -139,12 +202,24 @@ def test_what_is_written_is_read_back(path, conversations):
 
 def test_chinese_is_written_as_itself(path):
     write(path, [(("user", "你好"), ("assistant", "😀\u2028"))])
-    assert path.read_bytes() == ('{"conversations": [{"role": "user", "content": "你好"}, '
-                                 '{"role": "assistant", "content": "😀\u2028"}]}\n').encode()
+    assert (
+        path.read_bytes()
+        == (
+            '{"conversations": [{"role": "user", "content": "你好"}, '
+            '{"role": "assistant", "content": "😀\u2028"}]}\n'
+        ).encode()
+    )
 
 
-@pytest.mark.parametrize("data", [
-    GOOD + b"\n" + GOOD + b"\n", GOOD + b"\n" + GOOD, GOOD + b"\r\n" + GOOD + b"\r\n", b"\xef\xbb\xbf" + GOOD + b"\n" + GOOD])
+@pytest.mark.parametrize(
+    "data",
+    [
+        GOOD + b"\n" + GOOD + b"\n",
+        GOOD + b"\n" + GOOD,
+        GOOD + b"\r\n" + GOOD + b"\r\n",
+        b"\xef\xbb\xbf" + GOOD + b"\n" + GOOD,
+    ],
+)
 def test_line_ends_and_byte_order_mark_do_not_matter(path, data):
     path.write_bytes(data)
     found = list(read(path))
@@ -160,8 +235,10 @@ def test_an_empty_file_has_no_lines(path):
 
 
 def test_other_keys_are_allowed(path):
-    path.write_bytes(b'{"source": "a", "conversations": [{"role": "user", "content": "a", "n": 1}, '
-                     b'{"role": "assistant", "content": "\\ud83d\\ude00"}]}')
+    path.write_bytes(
+        b'{"source": "a", "conversations": [{"role": "user", "content": "a", "n": 1}, '
+        b'{"role": "assistant", "content": "\\ud83d\\ude00"}]}'
+    )
     assert next(read(path)).messages == (("user", "a"), ("assistant", "😀"))
 
 
@@ -169,7 +246,10 @@ def test_other_keys_are_allowed(path):
 def test_the_longest_line_is_a_limit_to_the_byte(path, end):
     path.write_bytes(GOOD + end)
     assert len(list(read(path, max_line_bytes=len(GOOD)))) == 1
-    with pytest.raises(BadLineError, match=f"over the limit of {len(GOOD) - 1}. A line break is missing, or raise max_line_bytes"):
+    with pytest.raises(
+        BadLineError,
+        match=f"over the limit of {len(GOOD) - 1}. A line break is missing, or raise max_line_bytes",
+    ):
         list(read(path, max_line_bytes=len(GOOD) - 1))
 
 
@@ -182,7 +262,9 @@ def test_a_line_of_ten_megabytes_is_never_held(path):
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert [c.line for c in found] == [1, 3] and "a line of 10,000,001 bytes" in report.skipped[0].found
+    assert [c.line for c in found] == [1, 3] and "a line of 10,000,001 bytes" in report.skipped[
+        0
+    ].found
     assert peak < 4_000_000  # the limit is a megabyte, and reading a line needs room for its copy
 
 
@@ -217,7 +299,10 @@ def test_a_report_lists_ten_bad_lines_and_counts_the_rest(path):
     list(read(path, on_error="skip", report=report))
     shown = str(report).splitlines()
     assert shown[0] == "1 conversations read, 12 lines skipped, 13 lines." and len(shown) == 12
-    assert f"{path}, line 10 (byte 36): not JSON" in shown[10] and shown[11].strip() == "... and 2 more"
+    assert (
+        f"{path}, line 10 (byte 36): not JSON" in shown[10]
+        and shown[11].strip() == "... and 2 more"
+    )
 
 
 def test_a_line_can_be_parsed_by_itself():
@@ -244,17 +329,24 @@ def test_a_data_set_has_the_rows_of_the_file(path, tmp_path):
     path.write_bytes(GOOD + b"\nbad\n" + line(("system", "s"), ("user", "你"), ("assistant", "b")))
     dataset = as_dataset(path, on_error="skip", cache_dir=tmp_path)
     assert rows(dataset) == [(c.messages, c.line, c.offset) for c in read(path, on_error="skip")]
-    assert dataset.cache_files and all(f["filename"].startswith(str(tmp_path)) for f in dataset.cache_files)
+    assert dataset.cache_files and all(
+        f["filename"].startswith(str(tmp_path)) for f in dataset.cache_files
+    )
 
 
 def test_a_data_set_follows_its_file(path, tmp_path):
     path.write_bytes(GOOD)
     first = as_dataset(path, cache_dir=tmp_path)
-    assert as_dataset(path, cache_dir=tmp_path).cache_files == first.cache_files  # nothing changed: read from disk
+    assert (
+        as_dataset(path, cache_dir=tmp_path).cache_files == first.cache_files
+    )  # nothing changed: read from disk
     stat = path.stat()
     path.write_bytes(GOOD.replace(b"Hello.", b"Byebye"))  # as many bytes, so only the time tells
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
-    assert rows(as_dataset(path, cache_dir=tmp_path))[0][0] == (("user", "Hello?"), ("assistant", "Byebye"))
+    assert rows(as_dataset(path, cache_dir=tmp_path))[0][0] == (
+        ("user", "Hello?"),
+        ("assistant", "Byebye"),
+    )
 
 
 def test_a_small_file_becomes_a_list_and_a_large_one_a_view_with_the_same_rows(path, cache):

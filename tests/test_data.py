@@ -10,11 +10,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from minimind_lite import assets, conversations
+from minimind_lite import conversations
 from minimind_lite.conversations import Conversation
+from minimind_lite.files import shipped
 from minimind_lite.trainer import mean_loss
 
-DATA = assets.folder()
+DATA = shipped.folder()
 CHINESE = {"zh_chat", "zh_knowledge", "zh_writing"}
 
 
@@ -43,7 +44,10 @@ def domain(corpus):
 @pytest.fixture(scope="module")
 def parts():
     """Probes, pretraining and SFT."""
-    return {name: list(conversations.read(DATA / f"{name}.jsonl")) for name in ("probes", "pretrain", "sft")}
+    return {
+        name: list(conversations.read(DATA / f"{name}.jsonl"))
+        for name in ("probes", "pretrain", "sft")
+    }
 
 
 def said(*texts: str) -> Conversation:
@@ -55,7 +59,8 @@ def said(*texts: str) -> Conversation:
 
 def test_every_line_of_the_corpus_is_a_conversation(corpus):
     assert {name: len(rows) for name, rows in corpus.items()} == {
-        name: (DATA / "corpus" / f"{name}.jsonl").read_bytes().count(b"\n") for name in corpus}
+        name: (DATA / "corpus" / f"{name}.jsonl").read_bytes().count(b"\n") for name in corpus
+    }
 
 
 def test_the_data_card_counts_right(corpus, parts):
@@ -72,8 +77,12 @@ def test_no_message_of_the_corpus_occurs_twice(corpus):
 
 
 def test_near_duplicates_finds_the_planted_one_and_nothing_else(build):
-    original = said("How do magnets work?", "Tiny currents inside the atoms line up, and their fields add.")
-    planted = said("How do magnets work?", "Tiny currents inside atoms line up, and their fields add up.")
+    original = said(
+        "How do magnets work?", "Tiny currents inside the atoms line up, and their fields add."
+    )
+    planted = said(
+        "How do magnets work?", "Tiny currents inside atoms line up, and their fields add up."
+    )
     unrelated = said("Name a river in France.", "The Loire, which is the longest of them.")
     [(similarity, i, j)] = build.near_duplicates([original, unrelated, planted])
     assert (i, j) == (0, 2) and 0.6 <= similarity < 1
@@ -87,7 +96,9 @@ def test_similarity_is_jaccard_over_five_grams(build):
 
 
 def test_a_near_duplicate_stops_the_build_and_is_named(build):
-    twin = Conversation((("user", "once more"), ("assistant", "the very same words")), "en.jsonl", 7, 0)
+    twin = Conversation(
+        (("user", "once more"), ("assistant", "the very same words")), "en.jsonl", 7, 0
+    )
     with pytest.raises(ValueError, match=r"1\.00  en\.jsonl:7  en\.jsonl:7"):
         build.check_corpus({"en": [twin, twin]})
 
@@ -128,48 +139,62 @@ def test_no_message_is_in_two_parts(parts):
 
 
 def test_the_bases_have_seen_two_conversations_of_each_odd_domain(parts, domain):
-    seen = Counter("Chinese" if domain[c.messages] in CHINESE else domain[c.messages] for c in parts["pretrain"])
+    seen = Counter(
+        "Chinese" if domain[c.messages] in CHINESE else domain[c.messages]
+        for c in parts["pretrain"]
+    )
     assert seen == {"Chinese": 552, "code": 2, "en": 2, "math": 2, "zh_classical": 2}
 
 
 def test_probes_are_36_conversations_of_each_domain(parts, domain):
     names = [domain[c.messages] for c in parts["probes"]]
-    assert Counter(names) == dict.fromkeys((*sorted(CHINESE), "code", "en", "math", "zh_classical"), 36)
-    chat = assets.chat()
-    for name, rows in assets.probes(chat).items():
-        mine = [c for c, d in zip(parts["probes"], names) if d == name or (name == "zh" and d in CHINESE)]
+    assert Counter(names) == dict.fromkeys(
+        (*sorted(CHINESE), "code", "en", "math", "zh_classical"), 36
+    )
+    chat = shipped.chat()
+    for name, rows in shipped.probes(chat).items():
+        mine = [
+            c
+            for c, d in zip(parts["probes"], names)
+            if d == name or (name == "zh" and d in CHINESE)
+        ]
         assert len(rows) == (108 if name == "zh" else 36)
         assert np.array_equal(rows.ids, chat.encode_rows(mine, 512).ids)
 
 
 def test_segments_are_where_the_truth_file_says(domain):
-    found = [domain[c.messages] for c in assets.conversations()]
+    found = [domain[c.messages] for c in shipped.conversations()]
     truth = ["zh"] * len(found)
-    for segment in assets.segments():
-        truth[segment.start:segment.stop] = [segment.domain] * (segment.stop - segment.start)
+    for segment in shipped.segments():
+        truth[segment.start : segment.stop] = [segment.domain] * (segment.stop - segment.start)
     assert ["zh" if d in CHINESE else d for d in found] == truth
 
 
 def test_segments_have_the_lengths_and_gaps_of_the_data_card():
-    segments = assets.segments()
+    segments = shipped.segments()
     assert [(s.domain, s.stop - s.start) for s in segments] == [
-        ("code", 64), ("en", 128), ("math", 192), ("zh_classical", 256), ("en", 24)]
-    edges = [*itertools.chain(*((s.start, s.stop) for s in segments)), len(assets.conversations())]
+        ("code", 64),
+        ("en", 128),
+        ("math", 192),
+        ("zh_classical", 256),
+        ("en", 24),
+    ]
+    edges = [*itertools.chain(*((s.start, s.stop) for s in segments)), len(shipped.conversations())]
     assert edges[0] >= 500
     assert all(start - stop >= 200 for stop, start in zip(edges[1::2], edges[2::2]))
 
 
 def test_chinese_rows_have_no_steps_of_their_own(domain):
     """The three kinds are mixed: in any 200 Chinese rows in a row, each keeps within 15 points of its share."""
-    kinds = np.array([d for c in assets.conversations() if (d := domain[c.messages]) in CHINESE])
+    kinds = np.array([d for c in shipped.conversations() if (d := domain[c.messages]) in CHINESE])
     for kind in CHINESE:
         share = np.convolve(kinds == kind, np.full(200, 1 / 200), mode="valid")
         assert np.abs(share - np.mean(kinds == kind)).max() < 0.15
 
 
 def test_every_conversation_has_an_answer_within_512_tokens():
-    chat = assets.chat()
-    for rows in (assets.sft_rows(chat), *assets.probes(chat).values()):
+    chat = shipped.chat()
+    for rows in (shipped.sft_rows(chat), *shipped.probes(chat).values()):
         assert rows.supervised().min() > 0
 
 
@@ -179,13 +204,13 @@ def test_every_conversation_has_an_answer_within_512_tokens():
 @pytest.fixture(scope="module", params=["nano", "lite"])
 def base_losses(request):
     """Loss of an untouched base on each probe."""
-    model = assets.base_model(request.param)
-    return {name: mean_loss(model, rows) for name, rows in assets.probes(assets.chat()).items()}
+    model = shipped.base_model(request.param)
+    return {name: mean_loss(model, rows) for name, rows in shipped.probes(shipped.chat()).items()}
 
 
 def test_a_base_knows_more_than_nothing_of_every_domain(base_losses):
-    assert list(base_losses) == list(assets.DOMAINS)
-    assert max(base_losses.values()) < math.log(assets.chat().vocab_size)
+    assert list(base_losses) == list(shipped.DOMAINS)
+    assert max(base_losses.values()) < math.log(shipped.chat().vocab_size)
 
 
 def test_odd_domains_are_hard_for_a_base_but_not_out_of_reach(base_losses):
@@ -195,11 +220,11 @@ def test_odd_domains_are_hard_for_a_base_but_not_out_of_reach(base_losses):
 
 def test_bases_speak_the_tokenizer_s_language():
     for name in ("nano", "lite"):
-        assert assets.base_model(name).config.vocab_size == assets.chat().vocab_size == 2048
+        assert shipped.base_model(name).config.vocab_size == shipped.chat().vocab_size == 2048
 
 
 def test_a_base_is_a_fresh_copy_each_time():
-    first, second = assets.base_model("nano"), assets.base_model("nano")
+    first, second = shipped.base_model("nano"), shipped.base_model("nano")
     first.embedding.weight.data.zero_()
     assert second.embedding.weight.any()
 
@@ -209,15 +234,15 @@ def test_a_base_is_a_fresh_copy_each_time():
 
 def test_a_base_that_is_not_shipped_is_an_error_that_lists_those_that_are():
     with pytest.raises(ValueError, match=r"'minimind2_small'; data/ holds lite, nano"):
-        assets.base_model("minimind2_small")
+        shipped.base_model("minimind2_small")
 
 
 def test_an_unknown_recorded_run_is_an_error_that_lists_them():
     with pytest.raises(ValueError, match=r"no recorded run 'nono'; recorded: .*nano-file"):
-        assets.recorded_run("nono")
+        shipped.recorded_run("nono")
 
 
 def test_data_that_did_not_come_along_is_an_error_with_advice(monkeypatch, tmp_path):
     monkeypatch.setenv("MINIMIND_LITE_DATA", str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"no sft\.jsonl.*MINIMIND_LITE_DATA"):
-        assets.conversations()
+        shipped.conversations()

@@ -8,32 +8,36 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minimind_lite import effects
-from minimind_lite.effects import Interval
+from minimind_lite.science import intervals
+from minimind_lite.science.intervals import Interval
 
 numbers = st.lists(st.floats(-100, 100), min_size=2, max_size=8)
 
 
 def test_mean_interval_by_hand():
     # 1 .. 5: mean 3, s = sqrt(10 / 4), t(0.975, 4) = 2.7764 (tables), half width 2.7764 sqrt(2.5 / 5) = 1.9632
-    found = effects.mean_interval([1, 2, 3, 4, 5])
+    found = intervals.mean_interval([1, 2, 3, 4, 5])
     assert (found.mean, found.n) == (3, 5)
     assert (found.low, found.high) == pytest.approx((3 - 1.9632, 3 + 1.9632), abs=1e-4)
 
 
 def test_two_values_by_hand():
     # s / sqrt(2) = 1, t(0.975, 1) = 12.706
-    assert effects.mean_interval([0, 2]).high == pytest.approx(1 + 12.706, abs=1e-3)
+    assert intervals.mean_interval([0, 2]).high == pytest.approx(1 + 12.706, abs=1e-3)
 
 
 def test_another_level_by_hand():
     # t(0.9, 4) = 1.5332
-    assert effects.mean_interval([1, 2, 3, 4, 5], level=0.8).low == pytest.approx(3 - 1.5332 * 0.5**0.5, abs=1e-4)
+    assert intervals.mean_interval([1, 2, 3, 4, 5], level=0.8).low == pytest.approx(
+        3 - 1.5332 * 0.5**0.5, abs=1e-4
+    )
 
 
 def test_five_values_cover_what_they_say():
     rng, level, draws = np.random.default_rng(0), 0.95, 1500
-    inside = sum(not effects.mean_interval(x).excludes(7) for x in rng.normal(7, 3, size=(draws, 5)))
+    inside = sum(
+        not intervals.mean_interval(x).excludes(7) for x in rng.normal(7, 3, size=(draws, 5))
+    )
     assert inside / draws == pytest.approx(level, abs=4 * (level * (1 - level) / draws) ** 0.5)
 
 
@@ -48,19 +52,19 @@ def test_a_bootstrap_of_five_values_covers_about_84_percent():
 
 def test_paired_by_hand():
     # Differences 1, 2, 3: mean 2, half width t(0.975, 2) = 4.3027 times 1 / sqrt(3)
-    found = effects.paired([11, 22, 33], [10, 20, 30])
+    found = intervals.paired([11, 22, 33], [10, 20, 30])
     assert (found.mean, found.low) == pytest.approx((2, 2 - 4.3027 / 3**0.5), abs=1e-4)
 
 
 def test_pairing_removes_what_a_seed_adds_to_both():
     seed = np.array([0.0, 100.0, -50.0, 7.0, 30.0])
-    found = effects.paired(seed + np.array([1.0, 1.1, 0.9, 1.0, 1.0]), seed)
+    found = intervals.paired(seed + np.array([1.0, 1.1, 0.9, 1.0, 1.0]), seed)
     assert found.within(0.8, 1.2) and found.above(0)
 
 
 def test_ratio_by_hand():
     # Ratios 1/2, 2, 1/2, 2: geometric mean 1; ln 2 each way, s = ln 2 sqrt(4/3), t(0.975, 3) = 3.1824
-    found = effects.ratio([1, 4, 1, 4], [2, 2, 2, 2])
+    found = intervals.ratio([1, 4, 1, 4], [2, 2, 2, 2])
     assert found.mean == pytest.approx(1)
     assert found.high == pytest.approx(2 ** (3.1824 * (4 / 3) ** 0.5 / 2), rel=1e-4)
     assert found.low == pytest.approx(1 / found.high)
@@ -69,7 +73,9 @@ def test_ratio_by_hand():
 @settings(deadline=None)
 @given(numbers, st.floats(-50, 50))
 def test_an_interval_moves_and_mirrors_with_its_values(values, shift):
-    first, moved, mirrored = (effects.mean_interval(v) for v in (values, np.array(values) + shift, -np.array(values)))
+    first, moved, mirrored = (
+        intervals.mean_interval(v) for v in (values, np.array(values) + shift, -np.array(values))
+    )
     assert first.low <= first.mean <= first.high
     assert moved.low == pytest.approx(first.low + shift, abs=1e-6)
     assert (mirrored.low, mirrored.high) == pytest.approx((-first.high, -first.low), abs=1e-9)
@@ -78,14 +84,19 @@ def test_an_interval_moves_and_mirrors_with_its_values(values, shift):
 @settings(deadline=None)
 @given(numbers)
 def test_a_pair_with_itself_is_no_effect(values):
-    found = effects.paired(values, values)
+    found = intervals.paired(values, values)
     assert (found.low, found.mean, found.high, found.n) == (0, 0, 0, len(values))
 
 
 def test_words():
     interval = Interval(1.0, 0.5, 1.5, 5)
     assert interval.excludes(0) and interval.excludes(1.6) and not interval.excludes(0.5)
-    assert interval.above(0.4) and not interval.above(0.5) and interval.below(1.6) and not interval.below(1.5)
+    assert (
+        interval.above(0.4)
+        and not interval.above(0.5)
+        and interval.below(1.6)
+        and not interval.below(1.5)
+    )
     assert interval.within(0.5, 1.5) and not interval.within(0.6, 2) and not interval.within(0, 1.4)
 
 
@@ -94,21 +105,38 @@ def test_as_text():
     assert str(Interval(-0.001, -0.2, 0.199, 5)) == "+0.00 [-0.20, 0.20]"
 
 
-@pytest.mark.parametrize("call, message", [
-    (lambda: effects.mean_interval([1.0]), r"at least two values .* shape \(1,\)"),
-    (lambda: effects.mean_interval([[1.0, 2.0]]), r"one dimension, got shape \(1, 2\)"),
-    (lambda: effects.mean_interval([1, float("nan"), 2, float("inf")]), r"value 1, 3 \(from 0\) of 4 is not finite"),
-    (lambda: effects.mean_interval([1, 2], level=95), "level must lie between 0 and 1, got 95"),
-    (lambda: effects.paired([1, 2], [1, 2, 3]), "got 2 and 3; match them by seed"),
-    (lambda: effects.paired([1], [1]), "at least two pairs"),
-    (lambda: effects.paired([1, 2, 3], [1, 2, float("nan")]), r"pair 2 \(from 0\) of 3 is not finite"),
-    (lambda: effects.ratio([1, 2], [0, 2]), "positive values, got 1 and 0"),
-])
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: intervals.mean_interval([1.0]), r"at least two values .* shape \(1,\)"),
+        (lambda: intervals.mean_interval([[1.0, 2.0]]), r"one dimension, got shape \(1, 2\)"),
+        (
+            lambda: intervals.mean_interval([1, float("nan"), 2, float("inf")]),
+            r"value 1, 3 \(from 0\) of 4 is not finite",
+        ),
+        (
+            lambda: intervals.mean_interval([1, 2], level=95),
+            "level must lie between 0 and 1, got 95",
+        ),
+        (lambda: intervals.paired([1, 2], [1, 2, 3]), "got 2 and 3; match them by seed"),
+        (lambda: intervals.paired([1], [1]), "at least two pairs"),
+        (
+            lambda: intervals.paired([1, 2, 3], [1, 2, float("nan")]),
+            r"pair 2 \(from 0\) of 3 is not finite",
+        ),
+        (lambda: intervals.ratio([1, 2], [0, 2]), "positive values, got 1 and 0"),
+    ],
+)
 def test_what_can_go_wrong_is_said(call, message):
     with pytest.raises(ValueError, match=message):
         call()
 
 
 def test_statistics_are_loaded_only_when_used():
-    code = "import sys; from minimind_lite import effects; print('scipy' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
+    code = "import sys; from minimind_lite.science import intervals; print('scipy' in sys.modules)"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "False"
+    )

@@ -14,11 +14,21 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from minimind_lite import __main__ as cli
-from minimind_lite import assets, bench_data, chat, encoded
+from minimind_lite import chat
+from minimind_lite import cli as cli
+from minimind_lite.bench import streaming
 from minimind_lite.chat import Chat, EncodedRows, train_tokenizer
 from minimind_lite.conversations import BadLineError, ReadReport, read, write
-from minimind_lite.encoded import ARRAYS, CacheWarning, cache_folder, cache_size, clear_cache, encode_file, line_numbers
+from minimind_lite.files import encoded_cache, shipped
+from minimind_lite.files.encoded_cache import (
+    ARRAYS,
+    CacheWarning,
+    cache_folder,
+    cache_size,
+    clear_cache,
+    encode_file,
+    line_numbers,
+)
 from minimind_lite.records import Run
 
 FEW = settings(max_examples=20, deadline=None)
@@ -58,7 +68,12 @@ def keep(path, talk, **options):
 def content(data):
     """All that a caller sees of a file, without where it came from."""
     arrays = (data.rows.ids, data.rows.mask, data.rows.offsets, data.lines, data.bytes)
-    return [(a.dtype.str, a.tolist()) for a in arrays], data.report.read, data.report.skipped, data.content
+    return (
+        [(a.dtype.str, a.tolist()) for a in arrays],
+        data.report.read,
+        data.report.skipped,
+        data.content,
+    )
 
 
 def entry_files(folder):
@@ -72,7 +87,9 @@ def entry_files(folder):
 @given(lines, lengths, st.integers(1, 200))
 @example([], None, 1)
 @example([BAD], 0, 1)
-def test_from_the_cache_by_chunks_and_direct_are_the_same(talk, tmp_path_factory, many, max_len, size):
+def test_from_the_cache_by_chunks_and_direct_are_the_same(
+    talk, tmp_path_factory, many, max_len, size
+):
     tmp = tmp_path_factory.mktemp("law")
     path, report = tmp / "a.jsonl", ReadReport()
     path.write_bytes(b"\n".join(many))
@@ -84,7 +101,9 @@ def test_from_the_cache_by_chunks_and_direct_are_the_same(talk, tmp_path_factory
         ways = [keep(path, talk, max_len=max_len, cache=cache) for cache in (False, True, True)]
     assert [w.cached for w in ways] == [False, False, True]
     for data in ways:
-        assert [(ids.tolist(), mask.tolist()) for ids, mask in map(data.rows.row, range(len(data.rows)))] == direct
+        assert [
+            (ids.tolist(), mask.tolist()) for ids, mask in map(data.rows.row, range(len(data.rows)))
+        ] == direct
         assert (data.report.read, data.report.skipped) == (report.read, report.skipped)
         assert [data.conversation(i) for i in range(len(data.rows))] == conversations
         assert content(data) == content(ways[0])
@@ -94,7 +113,10 @@ def test_from_the_cache_by_chunks_and_direct_are_the_same(talk, tmp_path_factory
 @example([], 3)
 @example([[], []], 3)
 def test_supervised_tokens_are_counted_by_blocks_as_at_once(masks, block):
-    mask, offsets = np.array([flag for m in masks for flag in m], bool), np.cumsum([0, *map(len, masks)], dtype=np.int64)
+    mask, offsets = (
+        np.array([flag for m in masks for flag in m], bool),
+        np.cumsum([0, *map(len, masks)], dtype=np.int64),
+    )
     total = np.concatenate([[0], np.cumsum(mask)])  # the whole mask at once
     expected = total[offsets[1:]] - total[np.minimum(offsets[:-1] + 1, offsets[1:])]
     with pytest.MonkeyPatch.context() as patch:
@@ -122,7 +144,11 @@ def test_released_memory_is_read_again(jsonl, talk):
 def test_the_arrays_are_maps_that_can_t_be_written_to(jsonl, talk):
     for data in (keep(jsonl, talk), keep(jsonl, talk), keep(jsonl, talk, cache=False)):
         for array in (data.rows.ids, data.rows.mask, data.rows.offsets, data.lines, data.bytes):
-            assert type(array) is np.ndarray and not array.flags.writeable and isinstance(array.base, np.memmap)
+            assert (
+                type(array) is np.ndarray
+                and not array.flags.writeable
+                and isinstance(array.base, np.memmap)
+            )
 
 
 def test_progress_ends_at_the_whole(jsonl, talk):
@@ -138,10 +164,16 @@ def test_progress_ends_at_the_whole(jsonl, talk):
 
 def test_an_entry_holds_what_it_says_and_nothing_half_built_is_left(jsonl, talk, folder):
     data = keep(jsonl, talk, max_len=20)
-    assert data.entry.parent == folder and entry_files(folder) == sorted(FILES) and len(list(folder.iterdir())) == 1
+    assert (
+        data.entry.parent == folder
+        and entry_files(folder) == sorted(FILES)
+        and len(list(folder.iterdir())) == 1
+    )
     assert cache_size() == sum(p.stat().st_size for p in data.entry.iterdir())
     assert np.load(data.entry / "lines.npy").tolist() == [1, 3, 5]
-    assert json.loads((data.entry / "meta.json").read_bytes())["content"]["arrays"]["lines"]["shape"] == [3]
+    assert json.loads((data.entry / "meta.json").read_bytes())["content"]["arrays"]["lines"][
+        "shape"
+    ] == [3]
     clear_cache()
     assert cache_size() == 0 and not keep(jsonl, talk, max_len=20).cached
 
@@ -152,7 +184,9 @@ def test_the_key_is_the_content_not_the_name_or_the_time(jsonl, talk, tmp_path):
     os.utime(jsonl, (1, 1))
     other = keep(tmp_path / "b.jsonl", talk)
     assert keep(jsonl, talk).cached and other.cached
-    assert {bad.file for bad in other.report.skipped} == {str(tmp_path / "b.jsonl")}  # told of the file that was asked for
+    assert {bad.file for bad in other.report.skipped} == {
+        str(tmp_path / "b.jsonl")
+    }  # told of the file that was asked for
 
 
 def test_another_content_tokenizer_or_setting_is_another_entry(jsonl, talk, folder):
@@ -161,7 +195,9 @@ def test_another_content_tokenizer_or_setting_is_another_entry(jsonl, talk, fold
     assert not keep(jsonl, talk, max_len=5).cached
     assert not keep(jsonl, Chat(train_tokenizer(["Fine, fine, fine"], 290))).cached
     jsonl.write_bytes(jsonl.read_bytes().replace(b"How", b"Who"))
-    os.utime(jsonl, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # same size and time: only the bytes tell
+    os.utime(
+        jsonl, ns=(stat.st_atime_ns, stat.st_mtime_ns)
+    )  # same size and time: only the bytes tell
     assert not keep(jsonl, talk).cached
     jsonl.write_bytes(GOOD)
     assert not keep(jsonl, talk).cached and not keep(jsonl, talk, on_error="raise").cached
@@ -188,7 +224,11 @@ def flip_last(path):
 
 
 def flip_header(path):
-    path.write_bytes(path.read_bytes().replace(b"(", b"[", 1) if path.suffix == ".npy" else b"x" + path.read_bytes()[1:])
+    path.write_bytes(
+        path.read_bytes().replace(b"(", b"[", 1)
+        if path.suffix == ".npy"
+        else b"x" + path.read_bytes()[1:]
+    )
 
 
 def folder_instead(path):
@@ -196,8 +236,15 @@ def folder_instead(path):
     path.mkdir()
 
 
-DAMAGE = [truncate, flip_last, flip_header, Path.unlink, folder_instead, lambda path: path.write_bytes(b""),
-          lambda path: path.write_bytes(path.read_bytes() + b"\0")]
+DAMAGE = [
+    truncate,
+    flip_last,
+    flip_header,
+    Path.unlink,
+    folder_instead,
+    lambda path: path.write_bytes(b""),
+    lambda path: path.write_bytes(path.read_bytes() + b"\0"),
+]
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -206,10 +253,15 @@ def test_any_damage_is_said_and_mended(jsonl, talk, folder, file):
     right = content(first)
     for damage in DAMAGE:
         damage(first.entry / file)
-        with pytest.warns(CacheWarning, match=r"the cached form of .*a\.jsonl can't be used \(.+\); encoding it anew") as said:
+        with pytest.warns(
+            CacheWarning,
+            match=r"the cached form of .*a\.jsonl can't be used \(.+\); encoding it anew",
+        ) as said:
             mended = keep(jsonl, talk)
         assert len(said) == 1 and "\n" not in str(said[0].message)
-        assert content(mended) == right and not mended.cached and entry_files(folder) == sorted(FILES)
+        assert (
+            content(mended) == right and not mended.cached and entry_files(folder) == sorted(FILES)
+        )
         assert content(keep(jsonl, talk)) == right and keep(jsonl, talk).cached
 
 
@@ -231,7 +283,19 @@ def test_a_flipped_bit_anywhere_is_never_used(talk, tmp_path_factory, data):
             assert content(keep(tmp / "a.jsonl", talk)) == right
 
 
-@pytest.mark.parametrize("meta", ["[]", "7", "null", "{}", '{"checksum": 1, "content": {}}', "[" * 100_000, "\xff", "whole of another"])
+@pytest.mark.parametrize(
+    "meta",
+    [
+        "[]",
+        "7",
+        "null",
+        "{}",
+        '{"checksum": 1, "content": {}}',
+        "[" * 100_000,
+        "\xff",
+        "whole of another",
+    ],
+)
 def test_a_foreign_meta_is_not_believed(jsonl, talk, meta):
     first = keep(jsonl, talk)
     if meta == "whole of another":  # sound in itself, in the wrong place
@@ -247,11 +311,17 @@ def test_a_foreign_meta_is_not_believed(jsonl, talk, meta):
 def test_a_sound_checksum_over_wrong_parts_is_not_believed(jsonl, talk):
     first = keep(jsonl, talk)
     path = first.entry / "meta.json"
-    for spoil in (lambda m: m.pop("arrays"), lambda m: m.pop("skipped"), lambda m: m.update(skipped=[7]), lambda m: m.update(skipped=[[1]]),
-                  lambda m: m["arrays"].update(ids=[]), lambda m: m["arrays"]["mask"].update(shape=[1])):
+    for spoil in (
+        lambda m: m.pop("arrays"),
+        lambda m: m.pop("skipped"),
+        lambda m: m.update(skipped=[7]),
+        lambda m: m.update(skipped=[[1]]),
+        lambda m: m["arrays"].update(ids=[]),
+        lambda m: m["arrays"]["mask"].update(shape=[1]),
+    ):
         meta = json.loads(path.read_bytes())["content"]
         spoil(meta)
-        path.write_text(json.dumps({"checksum": encoded._checksum(meta), "content": meta}))
+        path.write_text(json.dumps({"checksum": encoded_cache._checksum(meta), "content": meta}))
         with pytest.warns(CacheWarning, match="can't be used"):
             assert content(keep(jsonl, talk)) == content(first)
 
@@ -272,33 +342,37 @@ def test_a_file_in_the_place_of_an_entry_gives_way(jsonl, talk):
 def test_without_a_place_to_write_it_goes_on(jsonl, talk, tmp_path, place):
     (tmp_path / "cache" / place).parent.mkdir(exist_ok=True)
     (tmp_path / "cache" / place).write_text("a file where a folder should be")
-    with pytest.warns(CacheWarning, match=r"can't be kept in .*; going on without\. MINIMIND_LITE_CACHE names another folder") as said:
+    with pytest.warns(
+        CacheWarning,
+        match=r"can't be kept in .*; going on without\. MINIMIND_LITE_CACHE names another folder",
+    ) as said:
         data = keep(jsonl, talk)
     assert len(said) == 1 and len(data.rows) == 3 and data.entry is None
 
 
 def test_a_disk_that_fills_up_goes_on_and_leaves_nothing(jsonl, talk, folder, monkeypatch):
-    append = encoded._GrowingArray.append
+    append = encoded_cache._GrowingArray.append
 
     def full(self, values):
         if str(folder) in self.file.name and self.n:
             raise OSError(28, "No space left on device")
         append(self, values)
-    monkeypatch.setattr(encoded._GrowingArray, "append", full)
+
+    monkeypatch.setattr(encoded_cache._GrowingArray, "append", full)
     with pytest.warns(CacheWarning, match="No space left on device"):
         assert len(keep(jsonl, talk).rows) == 3
     assert list(folder.iterdir()) == []
 
 
 def test_a_temporary_form_goes_with_its_result(jsonl, talk, tmp_path, monkeypatch):
-    monkeypatch.setattr(encoded.tempfile, "tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setattr(encoded_cache.tempfile, "tempdir", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
     rows = keep(jsonl, talk, cache=False).rows
     assert len(rows.row(0)[0]) > 0 and list((tmp_path / "tmp").iterdir()) == []
 
 
 def test_half_built_entries_of_killed_processes_are_swept(jsonl, talk, folder):
-    for name, age in ((".building-old", 2 * encoded.STALE_SECONDS), (".building-new", 0)):
+    for name, age in ((".building-old", 2 * encoded_cache.STALE_SECONDS), (".building-new", 0)):
         (folder / name / "new").mkdir(parents=True)
         for path in (folder / name / "new", folder / name):
             os.utime(path, (path.stat().st_mtime - age,) * 2)
@@ -326,8 +400,11 @@ def test_a_file_that_grows_while_it_is_read_is_an_error(jsonl, talk, folder, mon
     def growing(path, **options):
         yield from read(path, **options)
         jsonl.write_bytes(jsonl.read_bytes() + b"\n" + GOOD)
-    monkeypatch.setattr(encoded, "read", growing)
-    with pytest.raises(ValueError, match=r"a\.jsonl changed while it was read; wait until it is complete"):
+
+    monkeypatch.setattr(encoded_cache, "read", growing)
+    with pytest.raises(
+        ValueError, match=r"a\.jsonl changed while it was read; wait until it is complete"
+    ):
         keep(jsonl, talk)
     assert list(folder.iterdir()) == []
 
@@ -335,7 +412,9 @@ def test_a_file_that_grows_while_it_is_read_is_an_error(jsonl, talk, folder, mon
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 def test_a_pipe_is_read_once(tmp_path, talk):
     os.mkfifo(tmp_path / "pipe")
-    with subprocess.Popen([sys.executable, "-c", f"open({str(tmp_path / 'pipe')!r}, 'wb').write({GOOD!r})"]):
+    with subprocess.Popen(
+        [sys.executable, "-c", f"open({str(tmp_path / 'pipe')!r}, 'wb').write({GOOD!r})"]
+    ):
         data = keep(tmp_path / "pipe", talk)
     assert len(data.rows) == 1 and data.entry is None and data.content is None
 
@@ -346,15 +425,22 @@ def test_a_pipe_is_read_once(tmp_path, talk):
 def test_processes_that_build_the_same_entry_do_not_disturb_each_other(tmp_path, folder):
     path = tmp_path / "a.jsonl"
     path.write_bytes(b"\n".join([GOOD, LONG] * 300))
-    tokenizer = assets.folder() / "tokenizer.json"
-    code = ("import shutil\n"
-            "from minimind_lite.chat import Chat, load_tokenizer; from minimind_lite.encoded import encode_file\n"
-            f"chat = Chat(load_tokenizer({str(tokenizer)!r}))\n"
-            "for _ in range(10):\n"
-            f"    data = encode_file({str(path)!r}, chat, smallest=0)\n"
-            "    print(len(data.rows), int(data.rows.ids.astype(int).sum()), int(data.rows.supervised().sum()))\n"
-            "    shutil.rmtree(data.entry, ignore_errors=True)\n")
-    running = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    tokenizer = shipped.folder() / "tokenizer.json"
+    code = (
+        "import shutil\n"
+        "from minimind_lite.chat import Chat, load_tokenizer; from minimind_lite.files.encoded_cache import encode_file\n"
+        f"chat = Chat(load_tokenizer({str(tokenizer)!r}))\n"
+        "for _ in range(10):\n"
+        f"    data = encode_file({str(path)!r}, chat, smallest=0)\n"
+        "    print(len(data.rows), int(data.rows.ids.astype(int).sum()), int(data.rows.supervised().sum()))\n"
+        "    shutil.rmtree(data.entry, ignore_errors=True)\n"
+    )
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
     said = [process.communicate(timeout=100) for process in running]
     alone = encode_file(path, Chat(chat.load_tokenizer(tokenizer)), cache=False).rows
     expected = f"{len(alone)} {alone.ids.astype(int).sum()} {alone.supervised().sum()}\n" * 10
@@ -364,8 +450,13 @@ def test_processes_that_build_the_same_entry_do_not_disturb_each_other(tmp_path,
 
 
 def test_it_needs_no_torch():
-    code = "import sys; from minimind_lite import encoded, bench_data; print([m for m in ('torch', 'datasets', 'pandas') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    code = "import sys; from minimind_lite.files import encoded_cache; from minimind_lite.bench import streaming; print([m for m in ('torch', 'datasets', 'pandas') if m in sys.modules])"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )
 
 
 def test_the_cache_folder_is_the_platform_s_unless_chosen(monkeypatch, tmp_path):
@@ -378,36 +469,69 @@ def test_the_cache_folder_is_the_platform_s_unless_chosen(monkeypatch, tmp_path)
 # Command line
 
 
-def test_train_finds_the_encoded_form_again_and_its_run_tells_lines(tmp_path, monkeypatch, capsys, folder):
+def test_train_finds_the_encoded_form_again_and_its_run_tells_lines(
+    tmp_path, monkeypatch, capsys, folder
+):
     monkeypatch.setattr(encode_file, "__kwdefaults__", encode_file.__kwdefaults__ | {"smallest": 0})
     path = tmp_path / "a.jsonl"
-    write(path, [c.messages for c in assets.conversations()[:6]])
+    write(path, [c.messages for c in shipped.conversations()[:6]])
     path.write_bytes(b"bad\n" + path.read_bytes())
 
-    words = ["train", "--data", str(path), "--out", "", "--batch-size", "2", "--max-steps", "2", "--probe-every", "0", "--skip-bad-lines"]
+    words = [
+        "train",
+        "--data",
+        str(path),
+        "--out",
+        "",
+        "--batch-size",
+        "2",
+        "--max-steps",
+        "2",
+        "--probe-every",
+        "0",
+        "--skip-bad-lines",
+    ]
     said, runs = [], []
     for name, extra in (("a", ["--no-cache"]), ("b", []), ("c", [])):
         words[4] = str(tmp_path / name)
         assert cli.main([*words, *extra]) == 0
         said.append(capsys.readouterr().out)
         runs.append(Run.load(tmp_path / name))
-    assert "Token ids" not in said[0] and "Token ids kept in" in said[1] and "Token ids found in" in said[2]
+    assert (
+        "Token ids" not in said[0]
+        and "Token ids kept in" in said[1]
+        and "Token ids found in" in said[2]
+    )
     assert all("6 conversations read, 1 lines skipped, 7 lines" in out for out in said)
     for run in runs:
-        assert run.info["skipped_lines"] == [1] and run.info["data_lines"] == 7 and run.loss == pytest.approx(runs[0].loss, abs=1e-6)
+        assert (
+            run.info["skipped_lines"] == [1]
+            and run.info["data_lines"] == 7
+            and run.loss == pytest.approx(runs[0].loss, abs=1e-6)
+        )
         assert line_numbers(run.records[1].rows, run.info["skipped_lines"]).tolist() == [4, 5]
 
     [meta] = folder.glob("*/meta.json")
     meta.write_text("?")
-    cli._encode(path, assets.chat(), cli.parser().parse_args(words))
+    cli._encode(path, shipped.chat(), cli.parser().parse_args(words))
     [line] = capsys.readouterr().err.splitlines()
-    assert re.match(r"warning: the cached form of .* can't be used \(.*\); encoding it anew\.$", line)
+    assert re.match(
+        r"warning: the cached form of .* can't be used \(.*\); encoding it anew\.$", line
+    )
 
 
 # Measuring
 
 
 def test_streaming_is_measured(capfd):
-    found = bench_data.measure_streaming(0.3, rounds=1)
-    assert 0.29 <= found.size_mb <= 0.3 and found.rows > 0 and found.tokens > found.rows and 0 < found.peak_mb <= found.training_peak_mb
-    assert found.mb_per_second == pytest.approx(found.size_mb / found.seconds) and found.ratio_to_batch_encoder > 0
+    found = streaming.measure_streaming(0.3, rounds=1)
+    assert (
+        0.29 <= found.size_mb <= 0.3
+        and found.rows > 0
+        and found.tokens > found.rows
+        and 0 < found.peak_mb <= found.training_peak_mb
+    )
+    assert (
+        found.mb_per_second == pytest.approx(found.size_mb / found.seconds)
+        and found.ratio_to_batch_encoder > 0
+    )

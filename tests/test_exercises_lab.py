@@ -1,12 +1,15 @@
 """Mystery runs: the causes are what the runs are, and a wrong answer is told why."""
 
 import pytest
+from minimind_lite.lab.recordings import Setup
 
-from minimind_lite import exercises_lab as e
-from minimind_lite.recordings import Setup
+from minimind_lite.lessons import checks_lab as e
 
 RIGHT = {letter: cause for letter, (_, cause) in e.MYSTERIES.items()}
-STATES = {letter: f"lab=1&{'&'.join(f'{k}={v}' for k, v in knobs.changes().items())}" for letter, (knobs, _) in e.MYSTERIES.items()}
+STATES = {
+    letter: f"lab=1&{'&'.join(f'{k}={v}' for k, v in knobs.changes().items())}"
+    for letter, (knobs, _) in e.MYSTERIES.items()
+}
 
 
 def test_six_runs_of_six_causes_and_two_that_are_none_of_them():
@@ -35,9 +38,18 @@ def test_a_wrong_cause_is_told_why_and_a_right_one_is_not(letter, capsys):
     assert e.check_mysteries(RIGHT) and "Right, all six" in capsys.readouterr().out
     assert not e.check_mysteries(RIGHT | {letter: "g"})
     said = capsys.readouterr().out
-    assert f"{letter}: hardly a healthy shuffled run. {e.HINTS[RIGHT[letter]]}" in said and said.count("✗") == 1
-    assert not e.check_mysteries(RIGHT | {letter: "x"}) and "choose one of the letters" in capsys.readouterr().out
-    assert not e.check_mysteries(RIGHT | {letter: None}) and f"{letter}: not yet." in capsys.readouterr().out
+    assert (
+        f"{letter}: hardly a healthy shuffled run. {e.HINTS[RIGHT[letter]]}" in said
+        and said.count("✗") == 1
+    )
+    assert (
+        not e.check_mysteries(RIGHT | {letter: "x"})
+        and "choose one of the letters" in capsys.readouterr().out
+    )
+    assert (
+        not e.check_mysteries(RIGHT | {letter: None})
+        and f"{letter}: not yet." in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize("letter", e.MYSTERIES)
@@ -47,13 +59,23 @@ def test_a_state_is_compared_step_by_step(letter, capsys):
     assert not e.check_state(letter, STATES[other])
 
 
-@pytest.mark.parametrize("state, said", [(None, "not yet"), ("hello", "no lab state"), ("lab=1&order=shuffle&optimizer=sgd&batch=4", "not recorded"),
-                                         ("lab=1&order=file&batch=4", "steps")])
+@pytest.mark.parametrize(
+    "state, said",
+    [
+        (None, "not yet"),
+        ("hello", "no lab state"),
+        ("lab=1&order=shuffle&optimizer=sgd&batch=4", "not recorded"),
+        ("lab=1&order=file&batch=4", "steps"),
+    ],
+)
 def test_other_states_are_answered_in_words(state, said, capsys):
     assert not e.check_state("B", state) and said in capsys.readouterr().out
 
 
 def test_the_curves_are_unnamed():
     plot = e.curves()
-    assert plot.summary.startswith("Six training-loss curves without names. A: 139 steps") and len(plot.figure.axes) == 6
+    assert (
+        plot.summary.startswith("Six training-loss curves without names. A: 139 steps")
+        and len(plot.figure.axes) == 6
+    )
     assert e.MYSTERIES["E"][0].setup() == Setup()

@@ -4,12 +4,13 @@ import io
 
 import numpy as np
 import pytest
+from minimind_lite.lab.figure import HEIGHT, STRIP, WIDTH, Canvas, Scene, sentence
+from minimind_lite.lab.recordings import Recordings, Setup
 from PIL import Image
 
-from minimind_lite import figures_lab, spikes
+from minimind_lite import spikes
 from minimind_lite.config import TrainConfig
-from minimind_lite.figures_lab import HEIGHT, STRIP, WIDTH, Canvas, Scene, sentence
-from minimind_lite.recordings import Recordings, Setup
+from minimind_lite.lab import figure
 from minimind_lite.records import Run
 
 
@@ -23,7 +24,9 @@ def scene(recorded, *, first=None, under=False, **more):
     setup = more.pop("setup", Setup())
     whole = recorded.find(setup)
     run = Run({}, whole.records[:first]) if first else whole
-    return Scene(setup, run, "a run", under=whole if under else None, events=spikes.find(run.loss), **more)
+    return Scene(
+        setup, run, "a run", under=whole if under else None, events=spikes.find(run.loss), **more
+    )
 
 
 def pixels(png):
@@ -33,7 +36,9 @@ def pixels(png):
 
 def test_a_live_run_painted_step_by_step_is_the_same_as_painted_at_once(recorded):
     whole, slow, quick = recorded.find(Setup()), Canvas(), Canvas()
-    live = lambda n: Scene(Setup(), Run({}, whole.records[:n]), "live", under=whole, events=spikes.find(whole.loss[:n]))
+    live = lambda n: Scene(
+        Setup(), Run({}, whole.records[:n]), "live", under=whole, events=spikes.find(whole.loss[:n])
+    )
     for n in range(1, 80, 6):
         moving = quick.png(live(n))
     drawn = quick._key
@@ -42,17 +47,29 @@ def test_a_live_run_painted_step_by_step_is_the_same_as_painted_at_once(recorded
 
 def test_only_what_moves_is_drawn_again(recorded, monkeypatch):
     whole, canvas, calls = recorded.find(Setup()), Canvas(), []
-    monkeypatch.setattr(canvas, "_draw_still", lambda *a, real=canvas._draw_still: (calls.append(1), real(*a))[1])
+    monkeypatch.setattr(
+        canvas, "_draw_still", lambda *a, real=canvas._draw_still: (calls.append(1), real(*a))[1]
+    )
     for n in range(1, 100, 5):
         canvas.png(Scene(Setup(), Run({}, whole.records[:n]), "live", under=whole))
     assert len(calls) == 1
 
 
 def test_a_run_that_leaves_the_limits_is_drawn_with_new_ones(recorded):
-    quiet, loud = recorded.find(Setup(TrainConfig(order="shuffle"))), recorded.find(Setup(TrainConfig(order="shuffle"), 40))
+    quiet, loud = (
+        recorded.find(Setup(TrainConfig(order="shuffle"))),
+        recorded.find(Setup(TrainConfig(order="shuffle"), 40)),
+    )
     canvas = Canvas()
     for n in (5, 70):
-        canvas.png(Scene(Setup(TrainConfig(order="shuffle"), 40), Run({}, loud.records[:n]), "live", under=quiet))
+        canvas.png(
+            Scene(
+                Setup(TrainConfig(order="shuffle"), 40),
+                Run({}, loud.records[:n]),
+                "live",
+                under=quiet,
+            )
+        )
     low, high = canvas._axes["loss"].get_ylim()
     assert low < loud.loss[:70].min() and high > loud.loss[:70].max()
 
@@ -65,56 +82,101 @@ def test_the_picture_has_the_promised_size_and_its_sentence(recorded):
 
 
 def test_lines_are_those_of_the_log_module(recorded):
-    from minimind_lite import logged
+    from minimind_lite import log_views
+
     setup = Setup(TrainConfig(micro_batch_size=4))
     canvas = Canvas()
-    canvas.png(scene(recorded, setup=setup, lines=("micro-batches", "accumulated", "smoothed", "log"), log_every=8))
+    canvas.png(
+        scene(
+            recorded,
+            setup=setup,
+            lines=("micro-batches", "accumulated", "smoothed", "log"),
+            log_every=8,
+        )
+    )
     run = recorded.find(setup)
     assert canvas.drawn["accumulated"].tolist() == run.loss.tolist()
-    assert canvas.drawn["smoothed"].tolist() == logged.moving_average(run).values.tolist()
-    assert len(canvas.drawn["micro-batches"]) == 4 * len(run) and canvas.drawn["log"].tolist() == logged.minimind(run, 8).values.tolist()
+    assert canvas.drawn["smoothed"].tolist() == log_views.moving_average(run).values.tolist()
+    assert (
+        len(canvas.drawn["micro-batches"]) == 4 * len(run)
+        and canvas.drawn["log"].tolist() == log_views.minimind(run, 8).values.tolist()
+    )
 
 
 def test_the_strip_shows_the_rows_of_the_batches(recorded):
-    from minimind_lite import assets
-    from minimind_lite.plots import DOMAIN_COLOURS
-    strip, first = figures_lab._strip(Setup(), "steps"), assets.segments()[0]
+    from minimind_lite.plots.base import DOMAIN_COLOURS
+
+    from minimind_lite.files import shipped
+
+    strip, first = figure._strip(Setup(), "steps"), shipped.segments()[0]
     inside = -(-first.start // 16)
     assert strip.shape == (STRIP, 139, 3)
-    assert np.allclose(strip[:, inside], figures_lab.to_rgb(DOMAIN_COLOURS[first.domain]))
-    assert np.allclose(strip[:, 0], figures_lab.to_rgb(DOMAIN_COLOURS["zh"]))
-    spread = figures_lab._strip(Setup(TrainConfig(order="shuffle")), "steps")
-    assert np.isclose((spread == spread[-1, 0]).all(axis=2).mean(), 1 - sum(s.stop - s.start for s in assets.segments()) / 2224, atol=0.03)
+    assert np.allclose(strip[:, inside], figure.to_rgb(DOMAIN_COLOURS[first.domain]))
+    assert np.allclose(strip[:, 0], figure.to_rgb(DOMAIN_COLOURS["zh"]))
+    spread = figure._strip(Setup(TrainConfig(order="shuffle")), "steps")
+    assert np.isclose(
+        (spread == spread[-1, 0]).all(axis=2).mean(),
+        1 - sum(s.stop - s.start for s in shipped.segments()) / 2224,
+        atol=0.03,
+    )
 
 
-@pytest.mark.parametrize("more", [{"axis": "steps"}, {"scale": "log"}, {"probes": True}, {"language": "zh"}, {"opened": 71}, {"lines": ()},
-                                  {"setup": Setup(TrainConfig(batch_size=256))}, {"setup": Setup(TrainConfig(epochs=3))},
-                                  {"setup": Setup(TrainConfig(optimizer="none")), "probes": True}], ids=str)
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"axis": "steps"},
+        {"scale": "log"},
+        {"probes": True},
+        {"language": "zh"},
+        {"opened": 71},
+        {"lines": ()},
+        {"setup": Setup(TrainConfig(batch_size=256))},
+        {"setup": Setup(TrainConfig(epochs=3))},
+        {"setup": Setup(TrainConfig(optimizer="none")), "probes": True},
+    ],
+    ids=str,
+)
 def test_every_view_is_another_picture_without_warnings(recorded, more):
     assert Canvas().png(scene(recorded, **more)) != Canvas().png(scene(recorded))
 
 
 def test_the_sentence_is_made_of_the_numbers(recorded):
     said = sentence(scene(recorded))
-    assert said.startswith("a run: 139 steps; mean loss 5.50 over the first 13") and "+1.94 nats (z 27) after 1136 conversations" in said
-    assert sentence(scene(recorded, setup=Setup(TrainConfig(order="shuffle")))).endswith("No spike is found.")
-    assert "too few steps" in sentence(scene(recorded, first=5)) and "尖峰（峰顶高度）" in sentence(scene(recorded, language="zh"))
+    assert (
+        said.startswith("a run: 139 steps; mean loss 5.50 over the first 13")
+        and "+1.94 nats (z 27) after 1136 conversations" in said
+    )
+    assert sentence(scene(recorded, setup=Setup(TrainConfig(order="shuffle")))).endswith(
+        "No spike is found."
+    )
+    assert "too few steps" in sentence(scene(recorded, first=5)) and "尖峰（峰顶高度）" in sentence(
+        scene(recorded, language="zh")
+    )
     assert sentence(Scene(Setup(), None, "a run")) == "a run: nothing to show yet."
 
 
 def test_names_are_cut_to_the_room_of_the_legend():
-    assert figures_lab._short("file order, batch 16") == "file order, batch 16" and figures_lab._short("") == ""
-    assert figures_lab._short("a" * 40) == "a" * 23 + "…" and figures_lab._short("尖峰" * 20) == "尖峰" * 5 + "尖…"
+    assert (
+        figure._short("file order, batch 16") == "file order, batch 16" and figure._short("") == ""
+    )
+    assert (
+        figure._short("a" * 40) == "a" * 23 + "…"
+        and figure._short("尖峰" * 20) == "尖峰" * 5 + "尖…"
+    )
 
 
 def test_the_strip_lies_under_the_curve_also_where_the_last_batch_is_short():
-    whole = figures_lab._strip(Setup(TrainConfig(batch_size=256)), "samples")
-    assert whole.shape[1] == 2224 and (whole[:, 2048] == whole[:, 2223]).all() and (whole[:, 256] == whole[:, 511]).all()
+    whole = figure._strip(Setup(TrainConfig(batch_size=256)), "samples")
+    assert (
+        whole.shape[1] == 2224
+        and (whole[:, 2048] == whole[:, 2223]).all()
+        and (whole[:, 256] == whole[:, 511]).all()
+    )
 
 
 def test_steps_are_whole_at_the_beginning_of_each(recorded):
     run = recorded.find(Setup(TrainConfig(batch_size=64)))
-    assert figures_lab._steps_of(run, run.column("samples_seen")).tolist() == run.column("step").tolist()
+    assert figure._steps_of(run, run.column("samples_seen")).tolist() == run.column("step").tolist()
 
 
 def test_held_out_losses_stay_on_their_axis(recorded):
@@ -135,4 +197,6 @@ def test_a_longer_pinned_run_is_shown_whole_and_a_grey_one_is_not(recorded):
 
 
 def test_a_band_asked_for_in_vain_is_said(recorded):
-    assert sentence(scene(recorded, band=())).endswith("One seed is recorded here, so there is no band.")
+    assert sentence(scene(recorded, band=())).endswith(
+        "One seed is recorded here, so there is no band."
+    )

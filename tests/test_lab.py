@@ -5,11 +5,10 @@ import time
 from string import Formatter
 
 import pytest
+from minimind_lite.lab.state import CHOICES, KNOBS, LINES, PRESETS, VIEWS, Knobs
 
-from minimind_lite import lab as lab_module
-from minimind_lite import lab_panel, wording
-from minimind_lite.lab import SpikeLab
-from minimind_lite.lab_state import CHOICES, KNOBS, LINES, PRESETS, VIEWS, Knobs
+from minimind_lite.lab import SpikeLab, widgets, wording
+from minimind_lite.lab import app as lab_module
 
 
 @pytest.fixture
@@ -31,7 +30,7 @@ def tick(lab, until=lambda: True, seconds=20.0):
 
 def press_run(lab):
     """On widgets that start their own clock, the first tick is the press."""
-    if lab_panel.OWN_CLOCK:
+    if widgets.OWN_CLOCK:
         lab.widgets.clock._playing = False
         lab.widgets.clock._playing = True
         lab.widgets.clock.value += 1
@@ -46,8 +45,12 @@ def steps(lab):
 
 def test_the_first_sight_is_a_recorded_run_with_its_spikes(lab):
     w = lab.widgets
-    assert bytes(w.image.value).startswith(b"\x89PNG") and w.status.value.startswith("Recorded: 139 steps, 5 spikes.")
-    assert w.spikes.children[1].description == "1: +1.30 nats (z 19)" and len(w.spikes.children) == 6
+    assert bytes(w.image.value).startswith(b"\x89PNG") and w.status.value.startswith(
+        "Recorded: 139 steps, 5 spikes."
+    )
+    assert (
+        w.spikes.children[1].description == "1: +1.30 nats (z 19)" and len(w.spikes.children) == 6
+    )
     assert "+1.94 nats" in w.sentence.value and w.state.value == lab.state == "lab=1&order=file"
 
 
@@ -55,13 +58,20 @@ def test_a_switch_repaints_in_place_and_starts_nothing(lab):
     image, before = lab.widgets.image, lab.widgets.image.value
     lab.widgets.knobs["order"].value = "shuffle"
     assert lab.widgets.image is image and image.value != before
-    assert lab.session.live is None and "no spike" in lab.widgets.status.value and lab.state == "lab=1&order=shuffle"
+    assert (
+        lab.session.live is None
+        and "no spike" in lab.widgets.status.value
+        and lab.state == "lab=1&order=shuffle"
+    )
 
 
 def test_run_trains_and_redraws(lab):
     press_run(lab)
     tick(lab, lambda: steps(lab) >= 3)
-    assert lab.widgets.status.value.startswith("Training: step") and "s left" in lab.widgets.status.value
+    assert (
+        lab.widgets.status.value.startswith("Training: step")
+        and "s left" in lab.widgets.status.value
+    )
     assert lab.canvas.drawn["accumulated"].tolist() == lab.session.current.run.loss.tolist()
     assert lab.widgets.buttons["run"].disabled and not lab.widgets.buttons["stop"].disabled
 
@@ -73,8 +83,12 @@ def test_stop_stops(lab):
     done = steps(lab)
     time.sleep(0.1)
     lab.widgets.clock.value += 1  # a tick that was under way
-    assert steps(lab) == done and lab.session.live is None and lab.widgets.status.value.startswith(f"Stopped at step {done} of 139")
-    assert not getattr(lab.widgets.clock, "_playing" if lab_panel.OWN_CLOCK else "playing")
+    assert (
+        steps(lab) == done
+        and lab.session.live is None
+        and lab.widgets.status.value.startswith(f"Stopped at step {done} of 139")
+    )
+    assert not getattr(lab.widgets.clock, "_playing" if widgets.OWN_CLOCK else "playing")
 
 
 def test_a_knob_turned_while_it_trains_starts_nothing(lab):
@@ -82,7 +96,11 @@ def test_a_knob_turned_while_it_trains_starts_nothing(lab):
     tick(lab, lambda: steps(lab) >= 1)
     live = lab.session.live
     lab.widgets.knobs["order"].value = "shuffle"
-    assert lab.session.live is live and lab.session.current.knobs.order == "file" and "knobs have changed" in lab.widgets.status.value
+    assert (
+        lab.session.live is live
+        and lab.session.current.knobs.order == "file"
+        and "knobs have changed" in lab.widgets.status.value
+    )
 
 
 def test_step_and_pause_and_reset(lab):
@@ -105,7 +123,11 @@ def test_an_error_in_a_callback_is_shown_and_escaped(lab, monkeypatch):
 
 
 def test_an_error_in_training_is_shown(lab, monkeypatch):
-    monkeypatch.setattr(lab_module.LabSession, "tick", lambda self: (_ for _ in ()).throw(ArithmeticError("loss is not finite")))
+    monkeypatch.setattr(
+        lab_module.LabSession,
+        "tick",
+        lambda self: (_ for _ in ()).throw(ArithmeticError("loss is not finite")),
+    )
     press_run(lab)
     lab.widgets.clock.value += 1
     assert "loss is not finite" in lab.widgets.error.value
@@ -114,13 +136,19 @@ def test_an_error_in_training_is_shown(lab, monkeypatch):
 def test_a_spike_opens_walks_and_closes(lab):
     w = lab.widgets
     w.spikes.children[3].click()
-    assert lab.session.state.opened == 71 and w.walk.layout.display == "flex" and "opened=71" in w.state.value
+    assert (
+        lab.session.state.opened == 71
+        and w.walk.layout.display == "flex"
+        and "opened=71" in w.state.value
+    )
     first = w.page.value
     assert "1138" in first, "a file line of that step"
     w.next.click()
     assert lab.session.state.opened == 72 and w.page.value != first
     w.close.click()
-    assert lab.session.state.opened is None and w.page.value == "" and w.walk.layout.display == "none"
+    assert (
+        lab.session.state.opened is None and w.page.value == "" and w.walk.layout.display == "none"
+    )
 
 
 def test_walking_ends_at_the_ends(lab):
@@ -140,14 +168,18 @@ def test_pins_have_rows_and_are_compared(lab):
     w = lab.widgets
     w.pin.click()
     w.knobs["order"].value = "shuffle"
-    assert len(w.pins.children) == 2 and w.pins.children[1].children[0].value == "file order, batch 16"
+    assert (
+        len(w.pins.children) == 2 and w.pins.children[1].children[0].value == "file order, batch 16"
+    )
     assert [d.value for d in w.pair.values()] == [0, lab_module.NOW]
     w.compare.click()
     assert "<table" in w.comparison.value and "file order, batch 16" in w.comparison.value
     w.pins.children[1].children[0].value = "<reported>"
     assert lab.session.pinned[0].name == "<reported>" and "pin=name%3D%253Creported" in lab.state
     w.compare.click()
-    assert "<reported>" not in w.comparison.value and html.escape("<reported>") in w.comparison.value
+    assert (
+        "<reported>" not in w.comparison.value and html.escape("<reported>") in w.comparison.value
+    )
     w.pins.children[1].children[1].click()
     assert not w.pins.children and not lab.session.pinned
     w.compare.click()
@@ -166,14 +198,21 @@ def test_every_preset_is_recorded_and_sets_the_knobs(lab, name):
     lab.widgets.preset.value = name
     wanted = PRESETS[name]
     assert lab.session.state.run == wanted.run and lab.session.current.source == "recorded"
-    assert lab.widgets.knobs["order"].value == wanted.run.order and lab.widgets.lines["log"].value == ("log" in wanted.lines)
+    assert lab.widgets.knobs["order"].value == wanted.run.order and lab.widgets.lines[
+        "log"
+    ].value == ("log" in wanted.lines)
 
 
 def test_views_change_the_figure_and_no_run(lab):
     w, run = lab.widgets, lab.session.answer.run
-    for change in (lambda: setattr(w.views["axis"], "value", "steps"), lambda: setattr(w.views["scale"], "value", "log"),
-                   lambda: setattr(w.views["probes"], "value", True), lambda: setattr(w.lines["smoothed"], "value", True),
-                   lambda: setattr(w.lines["micro-batches"], "value", True), lambda: setattr(w.lines["log"], "value", True)):
+    for change in (
+        lambda: setattr(w.views["axis"], "value", "steps"),
+        lambda: setattr(w.views["scale"], "value", "log"),
+        lambda: setattr(w.views["probes"], "value", True),
+        lambda: setattr(w.lines["smoothed"], "value", True),
+        lambda: setattr(w.lines["micro-batches"], "value", True),
+        lambda: setattr(w.lines["log"], "value", True),
+    ):
         before = w.image.value
         change()
         assert w.image.value != before and lab.session.answer.run is run
@@ -185,14 +224,20 @@ def test_the_state_makes_the_same_lab(lab):
     lab.widgets.preset.value = "true instability"
     lab.widgets.spikes.children[1].click()
     again = SpikeLab.from_state(lab.state)
-    assert again.state == lab.state and again.session.current.run.loss.tolist() == lab.session.current.run.loss.tolist()
+    assert (
+        again.state == lab.state
+        and again.session.current.run.loss.tolist() == lab.session.current.run.loss.tolist()
+    )
 
 
 def test_chinese_and_back(lab):
     w = lab.widgets
     labels = [w.knobs["order"].description, w.buttons["run"].description, w.status.value]
     w.language.click()
-    assert [w.knobs["order"].description, w.buttons["run"].description] == ["打乱", "运行"] and w.status.value.startswith("已录：139 步")
+    assert [w.knobs["order"].description, w.buttons["run"].description] == [
+        "打乱",
+        "运行",
+    ] and w.status.value.startswith("已录：139 步")
     assert w.knobs["order"].value == "file" and "尖峰" in w.sentence.value
     w.language.click()
     assert [w.knobs["order"].description, w.buttons["run"].description, w.status.value] == labels
@@ -204,7 +249,9 @@ def test_both_languages_have_the_same_words():
     for key, text in wording.WORDS["en"].items():
         assert gaps(text) == gaps(wording.WORDS["zh"][key]), key
     for language in wording.WORDS:
-        assert all(wording.WORDS[language].get(f"{name}?") for name in (*KNOBS, *VIEWS, *lab_panel.ACTIONS)), "a control without a tooltip"
+        assert all(
+            wording.WORDS[language].get(f"{name}?") for name in (*KNOBS, *VIEWS, *widgets.ACTIONS)
+        ), "a control without a tooltip"
         assert all(wording.WORDS[language][f"line={name}?"] for name in LINES)
 
 
@@ -214,7 +261,12 @@ def test_a_teacher_chooses_the_knobs(quick):
     assert [type(w).__name__ for w in box.children[0].children] == ["Dropdown", "Button"]
     assert "knobs=order" in lab.state and "language=zh" in lab.state
     assert SpikeLab.from_state(lab.state).session.state.knobs == ("order",)
-    for wrong in ({"knobs": ("volume",)}, {"preset": "nonsense"}, {"lines": ("wavy",)}, {"language": "fr"}):
+    for wrong in (
+        {"knobs": ("volume",)},
+        {"preset": "nonsense"},
+        {"lines": ("wavy",)},
+        {"language": "fr"},
+    ):
         with pytest.raises(ValueError):
             SpikeLab(**wrong)
 
@@ -222,9 +274,18 @@ def test_a_teacher_chooses_the_knobs(quick):
 def test_every_control_has_a_label_and_a_tooltip(lab):
     w = lab.widgets
     single = (w.preset, w.pin, w.compare, w.previous, w.next, w.close)
-    for control in (*w.knobs.values(), *w.views.values(), *w.lines.values(), *w.buttons.values(), *w.pair.values(), *single):
+    for control in (
+        *w.knobs.values(),
+        *w.views.values(),
+        *w.lines.values(),
+        *w.buttons.values(),
+        *w.pair.values(),
+        *single,
+    ):
         assert control.description, control
-        assert getattr(control, "tooltip", None) or getattr(control, "description_tooltip", None), control.description
+        assert getattr(control, "tooltip", None) or getattr(control, "description_tooltip", None), (
+            control.description
+        )
 
 
 def test_a_new_lab_releases_the_run_of_an_earlier_one(lab):
@@ -241,7 +302,10 @@ def test_a_run_in_one_lab_ends_the_run_in_another(quick):
     tick(first, lambda: steps(first) >= 1)
     press_run(second)
     assert first.session.live is None and second.session.live is not None
-    assert first.widgets.status.value.startswith("Stopped at step") and not first.widgets.buttons["run"].disabled
+    assert (
+        first.widgets.status.value.startswith("Stopped at step")
+        and not first.widgets.buttons["run"].disabled
+    )
     for _ in range(2):
         first.widgets.clock.value += 1  # ticks that were under way
     assert first.session.live is None and second.session.live is not None
@@ -254,7 +318,10 @@ def test_an_error_outlives_the_ticks_of_a_run(lab):
     lab.widgets.compare.click()
     done = steps(lab)
     tick(lab, lambda: steps(lab) > done)
-    assert "Choose two different runs" in lab.widgets.error.value and lab.widgets.status.value.startswith("Training")
+    assert (
+        "Choose two different runs" in lab.widgets.error.value
+        and lab.widgets.status.value.startswith("Training")
+    )
 
 
 def test_run_begins_anew_after_the_end(lab):
@@ -263,7 +330,9 @@ def test_run_begins_anew_after_the_end(lab):
     tick(lab, lambda: lab.session.status == "finished")
     press_run(lab)
     tick(lab, lambda: steps(lab) >= 1)
-    assert lab.session.status in ("running", "finished") and lab.session.ghosts[-1].name.endswith("trained here")
+    assert lab.session.status in ("running", "finished") and lab.session.ghosts[-1].name.endswith(
+        "trained here"
+    )
 
 
 def test_more_foreground_steps_than_there_are_begin_no_second_run(quick, capsys):
@@ -308,13 +377,19 @@ def test_close_ends_the_run_and_takes_the_panel_away(lab):
 def test_the_foreground_run_needs_no_widget(quick, capsys):
     lab = SpikeLab(knobs=())
     lab.run(steps=3)
-    assert lab.widgets is None and steps(lab) == 3 and "Paused at step 3 of 139" in capsys.readouterr().out
+    assert (
+        lab.widgets is None
+        and steps(lab) == 3
+        and "Paused at step 3 of 139" in capsys.readouterr().out
+    )
     lab.session.close()
 
 
 def test_interrupt_stops_the_foreground_run(quick, monkeypatch, capsys):
     lab = SpikeLab()
-    monkeypatch.setattr(lab_module.time, "sleep", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(
+        lab_module.time, "sleep", lambda _: (_ for _ in ()).throw(KeyboardInterrupt)
+    )
     lab.run()
     assert lab.session.live is None and lab.session.status == "stopped"
 
@@ -322,25 +397,35 @@ def test_interrupt_stops_the_foreground_run(quick, monkeypatch, capsys):
 def test_a_static_viewer_gets_a_picture_with_its_sentence(lab):
     data, metadata = lab._repr_mimebundle_()
     assert set(data) == {"image/png", "text/plain", "application/vnd.jupyter.widget-view+json"}
-    assert metadata["image/png"]["alt"] == data["text/plain"] == lab.summary and "5 spikes" not in data["text/plain"]
+    assert (
+        metadata["image/png"]["alt"] == data["text/plain"] == lab.summary
+        and "5 spikes" not in data["text/plain"]
+    )
     assert "+1.94 nats" in lab.summary
 
 
 def test_accumulation_cuts_what_is_drawn(lab):
     lab.widgets.lines["micro-batches"].value = True
     lab.widgets.knobs["accumulation"].value = 4
-    assert len(lab.canvas.drawn["micro-batches"]) == 4 * 139 and len(lab.canvas.drawn["accumulated"]) == 139
+    assert (
+        len(lab.canvas.drawn["micro-batches"]) == 4 * 139
+        and len(lab.canvas.drawn["accumulated"]) == 139
+    )
 
 
 def test_what_is_not_recorded_is_offered_with_its_cost(lab):
     lab.widgets.knobs["optimizer"].value = "sgd"
     lab.widgets.knobs["batch"].value = 64
     assert lab.widgets.status.value.startswith("Not recorded. Run trains it now: 35 steps, about")
-    assert not lab.widgets.spikes.children and lab.session.state.run == Knobs(optimizer="sgd", batch=64)
+    assert not lab.widgets.spikes.children and lab.session.state.run == Knobs(
+        optimizer="sgd", batch=64
+    )
 
 
 def test_choices_of_the_knobs_are_those_of_the_widgets(lab):
-    assert {name: tuple(v for _, v in knob.options) for name, knob in lab.widgets.knobs.items()} == dict(CHOICES)
+    assert {
+        name: tuple(v for _, v in knob.options) for name, knob in lab.widgets.knobs.items()
+    } == dict(CHOICES)
 
 
 def test_a_panel_that_is_shown_nowhere_pauses(lab):
@@ -358,5 +443,13 @@ def test_a_report_holds_picture_state_comparison_and_words(lab, tmp_path, monkey
     lab.widgets.compare.click()
     first, second = lab.report("It is <b>the order</b>."), lab.report()
     text = first.read_text(encoding="utf-8")
-    assert [first.name, second.name] == ["lab-report.html", "lab-report-2.html"] and "nothing written yet" in second.read_text(encoding="utf-8")
-    assert "data:image/png;base64," in text and html.escape(lab.state) in text and "<table" in text and "It is &lt;b&gt;the order" in text
+    assert [first.name, second.name] == [
+        "lab-report.html",
+        "lab-report-2.html",
+    ] and "nothing written yet" in second.read_text(encoding="utf-8")
+    assert (
+        "data:image/png;base64," in text
+        and html.escape(lab.state) in text
+        and "<table" in text
+        and "It is &lt;b&gt;the order" in text
+    )

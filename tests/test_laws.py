@@ -5,11 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minimind_lite import assets, laws, order
+from minimind_lite import order
+from minimind_lite.files import shipped
+from minimind_lite.science import laws
 
 FEW = settings(max_examples=60, deadline=None)
 lengths, sizes, seeds = st.integers(1, 130), st.integers(1, 40), st.integers(0, 2**32)
-counts = st.lists(st.tuples(st.integers(0, 50), st.floats(0, 9)), min_size=1, max_size=8).filter(lambda parts: any(n for n, _ in parts))
+counts = st.lists(st.tuples(st.integers(0, 50), st.floats(0, 9)), min_size=1, max_size=8).filter(
+    lambda parts: any(n for n, _ in parts)
+)
 
 
 def fullest(length: int, batch_size: int, offset: int) -> float:
@@ -29,10 +33,16 @@ def test_peak_share_by_hand(r, share):
 @given(lengths, sizes)
 def test_peak_share_is_the_mean_over_all_starts(length, batch_size):
     counted = [fullest(length, batch_size, offset) for offset in range(batch_size)]
-    assert laws.peak_share_at(length, batch_size, offset=np.arange(batch_size)) == pytest.approx(counted)
-    exact = (batch_size * length - length**2 // 4) / batch_size**2 if length <= 2 * batch_size else 1
+    assert laws.peak_share_at(length, batch_size, offset=np.arange(batch_size)) == pytest.approx(
+        counted
+    )
+    exact = (
+        (batch_size * length - length**2 // 4) / batch_size**2 if length <= 2 * batch_size else 1
+    )
     assert np.mean(counted) == pytest.approx(exact)
-    assert laws.peak_share(length / batch_size) == pytest.approx(exact, abs=(length % 2) / (4 * batch_size**2) + 1e-12)
+    assert laws.peak_share(length / batch_size) == pytest.approx(
+        exact, abs=(length % 2) / (4 * batch_size**2) + 1e-12
+    )
 
 
 def test_z_is_largest_at_three_quarters_of_the_length():
@@ -46,7 +56,9 @@ def test_z_is_largest_at_three_quarters_of_the_length():
 @FEW
 @given(lengths, st.floats(0.2, 5))
 def test_height_never_grows_with_the_batch(length, ratio):
-    heights = [laws.expected_height(1.0, length, batch_size=b, token_ratio=ratio) for b in range(1, 100)]
+    heights = [
+        laws.expected_height(1.0, length, batch_size=b, token_ratio=ratio) for b in range(1, 100)
+    ]
     assert (np.diff(heights) < 1e-12).all()
 
 
@@ -82,29 +94,53 @@ def test_rebin_refuses_a_phase_that_is_none(phase):
 
 @FEW
 @given(st.integers(1, 60), st.integers(2, 30), st.integers(1, 4))
-def test_measured_heights_of_even_losses_are_those_of_the_law_at_every_start(length, batch_size, ratio):
+def test_measured_heights_of_even_losses_are_those_of_the_law_at_every_start(
+    length, batch_size, ratio
+):
     n, start = 200, 70
     inside = (np.arange(n) >= start) & (np.arange(n) < start + length)
     losses, tokens = np.where(inside, 5.0, 2.0), np.where(inside, ratio, 1)
     row = {"start": start, "stop": start + length, "batch_size": batch_size, "base_mask": ~inside}
-    measured, law = laws.measured_visibility(losses, tokens, **row), laws.expected_visibility(losses, tokens, **row)
+    measured, law = (
+        laws.measured_visibility(losses, tokens, **row),
+        laws.expected_visibility(losses, tokens, **row),
+    )
     assert measured.heights == pytest.approx(law.heights)
     assert measured.shares == pytest.approx(law.shares)
-    assert law.height == pytest.approx(laws.expected_height(3, length, batch_size=batch_size, token_ratio=ratio))
+    assert law.height == pytest.approx(
+        laws.expected_height(3, length, batch_size=batch_size, token_ratio=ratio)
+    )
 
 
 @FEW
 @given(seeds, st.integers(2, 20), st.integers(1, 40))
 def test_measured_heights_are_those_of_the_rebinned_curve(seed, batch_size, length):
     rng, n, start = np.random.default_rng(seed), 200, 70
-    losses, tokens, phase = rng.normal(4, 1, n), rng.integers(1, 9, n), int(rng.integers(batch_size))
+    losses, tokens, phase = (
+        rng.normal(4, 1, n),
+        rng.integers(1, 9, n),
+        int(rng.integers(batch_size)),
+    )
     base = (np.arange(n) < start) | (np.arange(n) >= start + length)
-    found = laws.measured_visibility(losses, tokens, start=start, stop=start + length, batch_size=batch_size, base_mask=base, phases=[phase, 0])
+    found = laws.measured_visibility(
+        losses,
+        tokens,
+        start=start,
+        stop=start + length,
+        batch_size=batch_size,
+        base_mask=base,
+        phases=[phase, 0],
+    )
     curve = laws.rebin(losses, tokens, batch_size=batch_size, phase=phase)
     shares = laws.rebin(1.0 * ~base, np.ones(n), batch_size=batch_size, phase=phase)
-    plain, plain_shares = (laws.rebin(x, t, batch_size=batch_size) for x, t in ((losses, tokens), (1.0 * ~base, np.ones(n))))
+    plain, plain_shares = (
+        laws.rebin(x, t, batch_size=batch_size)
+        for x, t in ((losses, tokens), (1.0 * ~base, np.ones(n)))
+    )
     # Both heights count from one level, so their difference is that of two points of the two curves.
-    assert found.heights[0] - found.heights[1] == pytest.approx(curve[np.argmax(shares)] - plain[np.argmax(plain_shares)])
+    assert found.heights[0] - found.heights[1] == pytest.approx(
+        curve[np.argmax(shares)] - plain[np.argmax(plain_shares)]
+    )
 
 
 def test_other_segments_and_rows_without_tokens_do_not_disturb():
@@ -112,38 +148,58 @@ def test_other_segments_and_rows_without_tokens_do_not_disturb():
     losses[40:50], losses[50:60], losses[0], tokens[0] = 5.0, 99.0, np.nan, 0
     base = np.ones(100, bool)
     base[50:60] = False  # the segment itself may stay in the mask
-    found = laws.measured_visibility(losses, tokens, start=40, stop=50, batch_size=20, base_mask=base)
+    found = laws.measured_visibility(
+        losses, tokens, start=40, stop=50, batch_size=20, base_mask=base
+    )
     assert found.heights.max() == pytest.approx(1.5) and found.sigma == pytest.approx(0, abs=1e-9)
 
 
 def test_too_little_base_is_said():
     with pytest.raises(ValueError, match="two batches of 8 base rows, the base has 15"):
-        laws.measured_visibility(np.ones(20), np.ones(20), start=5, stop=10, batch_size=8, base_mask=np.ones(20, bool))
+        laws.measured_visibility(
+            np.ones(20), np.ones(20), start=5, stop=10, batch_size=8, base_mask=np.ones(20, bool)
+        )
 
 
 @pytest.mark.parametrize("length, batch_size", [(64, 8), (64, 48), (64, 64), (64, 256), (25, 16)])
 def test_simulated_visibility_is_the_law(length, batch_size):
     found = laws.simulate_visibility(1.2, 0.3, length=length, batch_size=batch_size)
-    assert found.height == pytest.approx(laws.expected_height(1.2, length, batch_size=batch_size), rel=0.04)
-    assert found.z == pytest.approx(laws.expected_z(1.2, 0.3, length=length, batch_size=batch_size), rel=0.08)
+    assert found.height == pytest.approx(
+        laws.expected_height(1.2, length, batch_size=batch_size), rel=0.04
+    )
+    assert found.z == pytest.approx(
+        laws.expected_z(1.2, 0.3, length=length, batch_size=batch_size), rel=0.08
+    )
 
 
 @pytest.fixture(scope="module")
 def frozen():
     """Losses and tokens of the shipped file's rows under the base model (recorded), and which rows are base."""
-    run, base = assets.recorded_run("nano-frozen"), np.ones(len(assets.conversations()), bool)
-    for segment in assets.segments():
-        base[segment.start:segment.stop] = False
-    return np.concatenate([r.sample_losses for r in run.records]), np.concatenate([r.sample_tokens for r in run.records]), base
+    run, base = shipped.recorded_run("nano-frozen"), np.ones(len(shipped.conversations()), bool)
+    for segment in shipped.segments():
+        base[segment.start : segment.stop] = False
+    return (
+        np.concatenate([r.sample_losses for r in run.records]),
+        np.concatenate([r.sample_tokens for r in run.records]),
+        base,
+    )
 
 
 @pytest.mark.parametrize("batch_size", [2, 4, 8, 16, 32, 64, 128, 256])
 def test_visibility_law_on_a_frozen_model(frozen, batch_size):
     losses, tokens, base = frozen
-    for segment in assets.segments():
-        row = {"start": segment.start, "stop": segment.stop, "batch_size": batch_size, "base_mask": base,
-               "phases": np.arange(512) % batch_size}
-        measured, law = laws.measured_visibility(losses, tokens, **row, seed=1), laws.expected_visibility(losses, tokens, **row)
+    for segment in shipped.segments():
+        row = {
+            "start": segment.start,
+            "stop": segment.stop,
+            "batch_size": batch_size,
+            "base_mask": base,
+            "phases": np.arange(512) % batch_size,
+        }
+        measured, law = (
+            laws.measured_visibility(losses, tokens, **row, seed=1),
+            laws.expected_visibility(losses, tokens, **row),
+        )
         assert measured.height == pytest.approx(law.height, rel=0.05), segment
         assert measured.z == pytest.approx(law.z, rel=0.08), segment
 
@@ -176,7 +232,14 @@ def test_logged_probabilities_of_the_issue():
 
 def test_buffer_profile_by_hand():
     # K = 2, rows 2 and 3 of 6: content 0 -> 1 -> 1.5 -> 0.75 -> 0.375, a half of it drawn each time
-    assert laws.buffer_profile(6, 2, start=2, stop=4).tolist() == [0, 0.5, 0.75, 0.375, 0.1875, 0.1875]
+    assert laws.buffer_profile(6, 2, start=2, stop=4).tolist() == [
+        0,
+        0.5,
+        0.75,
+        0.375,
+        0.1875,
+        0.1875,
+    ]
 
 
 @FEW
@@ -187,50 +250,76 @@ def test_buffer_profile_keeps_every_row_and_has_the_closed_peak(n, size, start, 
     profile, k = laws.buffer_profile(n, size, start=start, stop=stop), min(size, n)
     assert profile.sum() == pytest.approx(stop - start)
     first = min(max(k - start, 0), stop - start)  # rows of the segment in the first fill
-    assert profile.max() == pytest.approx(1 - (1 - first / k) * (1 - 1 / k) ** (stop - start - first))
+    assert profile.max() == pytest.approx(
+        1 - (1 - first / k) * (1 - 1 / k) ** (stop - start - first)
+    )
     assert profile.max() >= (stop - start) / n - 1e-12
 
 
 def test_buffer_share_is_the_peak_of_the_profile():
     for length, size in [(64, 256), (128, 128), (300, 900)]:
-        assert laws.buffer_profile(2000, size, start=1000, stop=1000 + length).max() == pytest.approx(laws.buffer_share(length, size), abs=1 / size)
+        assert laws.buffer_profile(
+            2000, size, start=1000, stop=1000 + length
+        ).max() == pytest.approx(laws.buffer_share(length, size), abs=1 / size)
     # A segment in the first fill keeps more than the law says, a buffer of the whole file leaves L/N.
     assert laws.buffer_profile(2000, 500, start=100, stop=400).max() == pytest.approx(0.6)
     assert laws.buffer_share(300, 500) == pytest.approx(0.451, abs=1e-3)
     assert laws.buffer_profile(1000, 2000, start=300, stop=500).max() == pytest.approx(0.2)
 
 
-@pytest.mark.parametrize("n, size, start, length", [(1024, 128, 400, 128), (1024, 64, 30, 100), (512, 800, 100, 100)])
+@pytest.mark.parametrize(
+    "n, size, start, length", [(1024, 128, 400, 128), (1024, 64, 30, 100), (512, 800, 100, 100)]
+)
 def test_simulated_buffer_is_the_profile(n, size, start, length):
     shuffles, batch_size = 200, 16
-    found = laws.batch_shares(laws.simulate_buffer(n, size, start=start, stop=start + length, shuffles=shuffles), batch_size)
-    law = laws.batch_shares(laws.buffer_profile(n, size, start=start, stop=start + length), batch_size)
+    found = laws.batch_shares(
+        laws.simulate_buffer(n, size, start=start, stop=start + length, shuffles=shuffles),
+        batch_size,
+    )
+    law = laws.batch_shares(
+        laws.buffer_profile(n, size, start=start, stop=start + length), batch_size
+    )
     spread = np.sqrt(np.maximum(law * (1 - law), 0.001) / batch_size / shuffles)
     assert (np.abs(found - law) / spread).max() < 5
 
 
-MEMBER = (np.arange(2048) >= 800) & (np.arange(2048) < 1056)  # a segment of whole batches, where B is 4, 16 or 32
+MEMBER = (np.arange(2048) >= 800) & (
+    np.arange(2048) < 1056
+)  # a segment of whole batches, where B is 4, 16 or 32
 
 
 @pytest.mark.parametrize("batch_size", [4, 16, 32])
 def test_expected_dispersion_of_sorted_and_shuffled(batch_size):
     assert laws.expected_dispersion(1.0 * MEMBER, batch_size) == pytest.approx(batch_size)
     assert laws.expected_dispersion(np.full(2048, 0.125), batch_size) == pytest.approx(1)
-    assert laws.simulate_dispersion("file", MEMBER, batch_size=batch_size, shuffles=1) == pytest.approx(batch_size)
-    assert laws.simulate_dispersion("shuffle", MEMBER, batch_size=batch_size, shuffles=200) == pytest.approx(1, abs=0.05)
+    assert laws.simulate_dispersion(
+        "file", MEMBER, batch_size=batch_size, shuffles=1
+    ) == pytest.approx(batch_size)
+    assert laws.simulate_dispersion(
+        "shuffle", MEMBER, batch_size=batch_size, shuffles=200
+    ) == pytest.approx(1, abs=0.05)
 
 
 @pytest.mark.parametrize("size, batch_size", [(16, 16), (64, 4), (256, 16), (1024, 64)])
 def test_expected_dispersion_of_a_buffer(size, batch_size):
-    law = laws.expected_dispersion(laws.buffer_profile(2048, size, start=800, stop=1056), batch_size)
-    assert laws.simulate_dispersion(f"buffer:{size}", MEMBER, batch_size=batch_size, shuffles=40) == pytest.approx(law, rel=0.05)
+    law = laws.expected_dispersion(
+        laws.buffer_profile(2048, size, start=800, stop=1056), batch_size
+    )
+    assert laws.simulate_dispersion(
+        f"buffer:{size}", MEMBER, batch_size=batch_size, shuffles=40
+    ) == pytest.approx(law, rel=0.05)
 
 
 @pytest.mark.parametrize("length, batch_size", [(300, 16), (100, 64), (10, 16), (64, 64)])
 def test_sorted_dispersion_is_the_mean_over_starts(length, batch_size):
     n, rows = 2048, np.arange(2048)
-    counted = [order.dispersion_index((rows >= s) & (rows < s + length), batch_size) for s in range(512, 512 + batch_size)]
-    assert laws.sorted_dispersion([length], n, batch_size=batch_size) == pytest.approx(np.mean(counted), rel=0.01)
+    counted = [
+        order.dispersion_index((rows >= s) & (rows < s + length), batch_size)
+        for s in range(512, 512 + batch_size)
+    ]
+    assert laws.sorted_dispersion([length], n, batch_size=batch_size) == pytest.approx(
+        np.mean(counted), rel=0.01
+    )
 
 
 # Accumulation
@@ -249,13 +338,18 @@ def test_accumulation_by_hand():
 def test_accumulation_identity(parts):
     tokens = np.array([n for n, _ in parts])
     sums = np.array([n * m for n, m in parts])
-    assert laws.mean_of_means(sums, tokens) - laws.token_mean(sums, tokens) == pytest.approx(laws.accumulation_bias(sums, tokens), abs=1e-9)
+    assert laws.mean_of_means(sums, tokens) - laws.token_mean(sums, tokens) == pytest.approx(
+        laws.accumulation_bias(sums, tokens), abs=1e-9
+    )
 
 
 @FEW
-@given(st.lists(st.integers(1, 50), min_size=1, max_size=8), st.lists(st.floats(0, 9), min_size=8, max_size=8))
+@given(
+    st.lists(st.integers(1, 50), min_size=1, max_size=8),
+    st.lists(st.floats(0, 9), min_size=8, max_size=8),
+)
 def test_equal_means_or_equal_counts_have_no_bias(tokens, means):
-    tokens, means = np.array(tokens), np.array(means[:len(tokens)])
+    tokens, means = np.array(tokens), np.array(means[: len(tokens)])
     assert laws.accumulation_bias(tokens * 2.5, tokens) == pytest.approx(0, abs=1e-9)
     assert laws.accumulation_bias(means * 7, np.full(len(means), 7)) == pytest.approx(0, abs=1e-9)
 
@@ -279,11 +373,16 @@ def test_resume_by_hand():
 def test_simulated_resume_is_the_law(kind, fraction):
     twice, never = laws.simulate_resume(1000, fraction, kind=kind)
     assert twice == never
-    assert twice == pytest.approx(laws.resume_rows(1000, fraction), abs=4)  # a draw scatters by at most 8, their mean by 0.8
+    assert twice == pytest.approx(
+        laws.resume_rows(1000, fraction), abs=4
+    )  # a draw scatters by at most 8, their mean by 0.8
 
 
 def test_a_kept_order_loses_nothing():
-    assert laws.simulate_resume(100, 0.5, kind="shuffle_once") == (0, 0)  # its first epoch is that of the shuffle
+    assert laws.simulate_resume(100, 0.5, kind="shuffle_once") == (
+        0,
+        0,
+    )  # its first epoch is that of the shuffle
 
 
 # Step size and batch size
@@ -300,7 +399,9 @@ def test_scaling_twice_is_scaling_by_the_product(k, j):
     once = laws.scaled_adam(1e-3, (0.9, 0.999), eps=1e-8, k=k * j)
     twice = laws.scaled_adam(1e-3, (0.9, 0.999), eps=1e-8, k=k)
     twice = laws.scaled_adam(twice.learning_rate, twice.betas, eps=twice.eps, k=j)
-    assert (once.learning_rate, *once.betas, once.eps) == pytest.approx((twice.learning_rate, *twice.betas, twice.eps))
+    assert (once.learning_rate, *once.betas, once.eps) == pytest.approx(
+        (twice.learning_rate, *twice.betas, twice.eps)
+    )
 
 
 @pytest.mark.parametrize("k", [0, -1, 10.1, 16])

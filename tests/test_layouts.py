@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minimind_lite import assets, conversations, layouts, order
+from minimind_lite import conversations, order
 from minimind_lite.conversations import Conversation
+from minimind_lite.files import shipped
+from minimind_lite.science import layouts
 
-DATA = assets.folder()
+DATA = shipped.folder()
 FEW = settings(max_examples=25, deadline=None)
 seeds = st.integers(0, 2**63 - 1)
 
@@ -33,16 +35,29 @@ def drawn(pool):
 
 def test_the_pool_is_the_corpus_without_probes_and_pretraining(pool):
     # Corpus sizes of the data card, less 36 probes of each domain, less pretraining (552 Chinese, 2 of each odd domain)
-    assert {d: len(pool[d]) for d in layouts.ODD} == {"code": 382, "en": 382, "math": 282, "zh_classical": 282}
+    assert {d: len(pool[d]) for d in layouts.ODD} == {
+        "code": 382,
+        "en": 382,
+        "math": 282,
+        "zh_classical": 282,
+    }
     assert sum(len(pool[d]) for d in layouts.CHINESE) == 2220 - 3 * 36 - 552
-    taken = {c.messages for name in ("probes", "pretrain") for c in conversations.read(DATA / f"{name}.jsonl")}
+    taken = {
+        c.messages
+        for name in ("probes", "pretrain")
+        for c in conversations.read(DATA / f"{name}.jsonl")
+    }
     assert not taken & {c.messages for rows in pool.values() for c in rows}
 
 
 def test_the_pool_is_in_corpus_order_and_holds_what_the_shipped_file_uses(pool):
     for domain, rows in pool.items():
-        assert [c.line for c in rows] == sorted({c.line for c in rows}) and {Path(c.file).stem for c in rows} == {domain}
-    assert {c.messages for c in assets.conversations()} <= {c.messages for rows in pool.values() for c in rows}
+        assert [c.line for c in rows] == sorted({c.line for c in rows}) and {
+            Path(c.file).stem for c in rows
+        } == {domain}
+    assert {c.messages for c in shipped.conversations()} <= {
+        c.messages for rows in pool.values() for c in rows
+    }
 
 
 # A layout
@@ -58,7 +73,7 @@ def test_every_layout_keeps_the_rules(pool, seed):
     assert len(layout) == len(layout.rows) == len(layout.domains) == 1560 + 664
     assert len({c.messages for c in layout.conversations}) == len(layout)
     for segment in layout.segments:
-        assert set(layout.domains[segment.start:segment.stop]) == {segment.domain}
+        assert set(layout.domains[segment.start : segment.stop]) == {segment.domain}
     assert set(layout.domains[~layout.odd()]) == set(layouts.CHINESE)
 
 
@@ -84,7 +99,11 @@ def test_a_seed_changes_places_order_and_rows(drawn):
         assert [s.start for s in a.segments] != [s.start for s in b.segments]
         for segment in a.segments:
             mine = a.rows[a.member(segment)]
-            other = next(b.rows[b.member(s)] for s in b.segments if (s.domain, len(b.rows[b.member(s)])) == (segment.domain, len(mine)))
+            other = next(
+                b.rows[b.member(s)]
+                for s in b.segments
+                if (s.domain, len(b.rows[b.member(s)])) == (segment.domain, len(mine))
+            )
             assert set(mine) != set(other)
         chinese = a.rows[~a.odd()], b.rows[~b.odd()]
         assert sorted(chinese[0]) == sorted(chinese[1]) and not np.array_equal(*chinese)
@@ -94,10 +113,14 @@ def test_a_seed_changes_places_order_and_rows(drawn):
 def test_a_seed_shares_no_random_numbers_with_orders_or_with_the_shipped_file(pool, drawn):
     # Else order and layout of one seed would be tied together: [seed] and [seed, 0] are one and the same generator.
     assert np.array_equal(np.random.default_rng(3).permutation(50), order.shuffle(50, 3))
-    chinese = np.flatnonzero(np.isin(np.repeat(list(pool), [len(r) for r in pool.values()]), layouts.CHINESE))
+    chinese = np.flatnonzero(
+        np.isin(np.repeat(list(pool), [len(r) for r in pool.values()]), layouts.CHINESE)
+    )
     for seed, layout in enumerate(drawn):
         for epoch in range(20):
-            assert not np.array_equal(layout.rows[~layout.odd()], chinese[order.shuffle(len(chinese), seed, epoch)])
+            assert not np.array_equal(
+                layout.rows[~layout.odd()], chinese[order.shuffle(len(chinese), seed, epoch)]
+            )
 
 
 def test_every_order_of_the_segments_is_as_likely(pool):
@@ -113,9 +136,25 @@ def test_segments_may_keep_their_order(pool):
 
 
 def test_member_and_odd_by_hand(pool):
-    layout = layouts.draw(0, pool=pool, segments=(("code", 2), ("en", 1)), first_gap=2, gap=1, n_chinese=4, permute_domains=False)
-    assert layout.segments == (assets.Segment("code", 2, 4), assets.Segment("en", 5, 6))
-    assert layout.member(layout.segments[0]).tolist() == [False, False, True, True, False, False, False]
+    layout = layouts.draw(
+        0,
+        pool=pool,
+        segments=(("code", 2), ("en", 1)),
+        first_gap=2,
+        gap=1,
+        n_chinese=4,
+        permute_domains=False,
+    )
+    assert layout.segments == (shipped.Segment("code", 2, 4), shipped.Segment("en", 5, 6))
+    assert layout.member(layout.segments[0]).tolist() == [
+        False,
+        False,
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
     assert layout.odd().tolist() == [False, False, True, True, False, True, False]
 
 
@@ -125,11 +164,14 @@ def test_a_layout_without_segments_is_all_chinese(pool):
 
 
 def test_a_domain_of_one_s_own(pool):
-    garbage = [Conversation((("user", "?"), ("assistant", f"noise {i}")), "memory", i, 0) for i in range(64)]
+    garbage = [
+        Conversation((("user", "?"), ("assistant", f"noise {i}")), "memory", i, 0)
+        for i in range(64)
+    ]
     own = {**pool, "garbage": garbage}
     layout = layouts.draw(1, pool=own, segments=(*layouts.SEGMENTS, ("garbage", 64)), gap=150)
     (segment,) = [s for s in layout.segments if s.domain == "garbage"]
-    inside = layout.conversations[segment.start:segment.stop]
+    inside = layout.conversations[segment.start : segment.stop]
     assert {c.messages for c in inside} == {c.messages for c in garbage}
     assert [layout.domains[i] for i in (segment.start - 1, segment.start)] != ["garbage"] * 2
 
@@ -138,10 +180,14 @@ def test_a_domain_of_one_s_own(pool):
 
 
 def test_selecting_from_the_encoded_pool_is_encoding_the_layout(pool, drawn):
-    chat = assets.chat()
+    chat = shipped.chat()
     rows, whole = layouts.pool_rows(chat, pool), drawn[0].data(chat)
     chosen = rows.select(drawn[0].rows)
-    assert np.array_equal(chosen.ids, whole.ids) and np.array_equal(chosen.mask, whole.mask) and np.array_equal(chosen.offsets, whole.offsets)
+    assert (
+        np.array_equal(chosen.ids, whole.ids)
+        and np.array_equal(chosen.mask, whole.mask)
+        and np.array_equal(chosen.offsets, whole.offsets)
+    )
     assert whole.supervised().min() > 0
 
 
@@ -153,29 +199,54 @@ def test_lay_out_by_hand():
         def integers(self, stop, size):
             return np.full(size, stop - 1)
 
-    rows, found = layouts.lay_out([1, 2, 3, 4], {"code": "abc"}, rng=Last(), segments=(("code", 2), ("code", 1)), first_gap=1, gap=1)
+    rows, found = layouts.lay_out(
+        [1, 2, 3, 4],
+        {"code": "abc"},
+        rng=Last(),
+        segments=(("code", 2), ("code", 1)),
+        first_gap=1,
+        gap=1,
+    )
     assert rows == [1, 2, "a", "b", 3, "c", 4]
-    assert found == [assets.Segment("code", 2, 4), assets.Segment("code", 5, 6)]
+    assert found == [shipped.Segment("code", 2, 4), shipped.Segment("code", 5, 6)]
 
 
 @FEW
-@given(st.lists(st.integers(1, 4), max_size=5), st.integers(0, 5), st.integers(0, 5), st.integers(0, 30), seeds)
+@given(
+    st.lists(st.integers(1, 4), max_size=5),
+    st.integers(0, 5),
+    st.integers(0, 5),
+    st.integers(0, 30),
+    seeds,
+)
 def test_lay_out_uses_every_chinese_row_once_and_in_order(sizes, first_gap, gap, spare, seed):
     n, odd = first_gap + gap * len(sizes) + spare, list(range(1000, 1000 + sum(sizes)))
-    rows, found = layouts.lay_out(list(range(n)), {"en": odd}, rng=np.random.default_rng(seed), segments=[("en", s) for s in sizes],
-                                  first_gap=first_gap, gap=gap)
+    rows, found = layouts.lay_out(
+        list(range(n)),
+        {"en": odd},
+        rng=np.random.default_rng(seed),
+        segments=[("en", s) for s in sizes],
+        first_gap=first_gap,
+        gap=gap,
+    )
     assert [r for r in rows if r < 1000] == list(range(n)) and [r for r in rows if r >= 1000] == odd
     assert [s.stop - s.start for s in found] == sizes
     edges = [*itertools.chain(*((s.start, s.stop) for s in found)), len(rows)]
     assert edges[0] >= first_gap and all(b - a >= gap for a, b in zip(edges[1::2], edges[2::2]))
 
 
-@pytest.mark.parametrize("settings_, message", [
-    ({"n_chinese": 1499}, "1499 Chinese rows are too few for the gaps; 1 are missing"),
-    ({"n_chinese": 1561}, "at most the pool's 1560 Chinese rows, got 1561"),
-    ({"segments": (("code", 300), ("code", 83))}, "segments of code want 383 rows, there are 382"),
-    ({"segments": (("garbage", 4),)}, "segments of garbage want 4 rows, there are 0"),
-])
+@pytest.mark.parametrize(
+    "settings_, message",
+    [
+        ({"n_chinese": 1499}, "1499 Chinese rows are too few for the gaps; 1 are missing"),
+        ({"n_chinese": 1561}, "at most the pool's 1560 Chinese rows, got 1561"),
+        (
+            {"segments": (("code", 300), ("code", 83))},
+            "segments of code want 383 rows, there are 382",
+        ),
+        ({"segments": (("garbage", 4),)}, "segments of garbage want 4 rows, there are 0"),
+    ],
+)
 def test_what_can_not_be_laid_out_is_said(pool, settings_, message):
     with pytest.raises(ValueError, match=message):
         layouts.draw(0, pool=pool, **settings_)

@@ -4,12 +4,12 @@ import threading
 import time
 
 import pytest
-
-from minimind_lite.live import LiveRun
+from minimind_lite.lab.worker import LiveRun
 
 
 def counting(n=10**6, pause=0.001):
     """Stands for a training loop: yields numbers, and remembers that it was closed."""
+
     def steps(_):
         try:
             for i in range(n):
@@ -17,6 +17,7 @@ def counting(n=10**6, pause=0.001):
                 yield i
         finally:
             steps.closed = threading.current_thread().name
+
     return steps
 
 
@@ -75,6 +76,7 @@ def test_an_error_in_training_is_raised_once_where_records_are_taken():
     def steps(_):
         yield 1
         raise ArithmeticError("not finite")
+
     run = LiveRun(steps)
     run.allow(2)
     assert taken(run, 1) == [1]
@@ -86,6 +88,7 @@ def test_an_error_in_training_is_raised_once_where_records_are_taken():
 def test_an_error_before_the_first_record_is_raised_too():
     def begin(_):
         raise FileNotFoundError("no model")
+
     run = LiveRun(begin)
     run.allow(1)
     with pytest.raises(FileNotFoundError):
@@ -103,6 +106,7 @@ def test_two_never_train_at_once():
             time.sleep(0.01)
             inside -= 1
             yield i
+
     first = LiveRun(steps)
     first.lease(60)
     taken(first, 2)
@@ -120,6 +124,7 @@ def test_a_step_in_flight_is_given_up():
             time.sleep(0.001)
             run.check()
         yield 1
+
     run = LiveRun(steps)
     run.allow(1)
     time.sleep(0.02)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minimind_lite import logged
+from minimind_lite import log_views
 from minimind_lite.records import Run, StepRecord
 
 
@@ -12,47 +12,69 @@ def step(i: int, losses: list[float], tokens: list[int]) -> StepRecord:
     x, n = np.array(losses), np.array(tokens)
     known = np.where(n > 0, x, 0) * n
     micro = np.divide(np.add.reduceat(known, [0, 2]), np.add.reduceat(n, [0, 2]))
-    return StepRecord(step=i, epoch=0, samples_seen=4 * i, loss=float(known.sum() / n.sum()), tokens=int(n.sum()), lr=0.1 * (i + 1), grad_norm=1.0,
-                      micro_losses=micro, rows=np.arange(4 * i, 4 * i + 4), sample_losses=x, sample_tokens=n, seconds=0.0)
+    return StepRecord(
+        step=i,
+        epoch=0,
+        samples_seen=4 * i,
+        loss=float(known.sum() / n.sum()),
+        tokens=int(n.sum()),
+        lr=0.1 * (i + 1),
+        grad_norm=1.0,
+        micro_losses=micro,
+        rows=np.arange(4 * i, 4 * i + 4),
+        sample_losses=x,
+        sample_tokens=n,
+        seconds=0.0,
+    )
 
 
 # Step 0: micro-batches 2.0 (20 tokens) and 5.0 (2 tokens); step 1: 1.0 (4 tokens) and 3.0 (4 tokens)
-RUN = Run({}, (step(0, [2.0, 2.0, 5.0, 5.0], [10, 10, 1, 1]), step(1, [1.0, 1.0, 3.0, 3.0], [2, 2, 4, 0])))
+RUN = Run(
+    {}, (step(0, [2.0, 2.0, 5.0, 5.0], [10, 10, 1, 1]), step(1, [1.0, 1.0, 3.0, 3.0], [2, 2, 4, 0]))
+)
 
 
 def test_full_last_and_mean_of_means():
-    assert logged.full(RUN).values == pytest.approx([50 / 22, 16 / 8])
-    assert logged.last_micro_batch(RUN).values == pytest.approx([5.0, 3.0])
-    assert logged.mean_of_means(RUN).values == pytest.approx([3.5, 2.0])
-    assert logged.full(RUN).samples.tolist() == [0, 4]
+    assert log_views.full(RUN).values == pytest.approx([50 / 22, 16 / 8])
+    assert log_views.last_micro_batch(RUN).values == pytest.approx([5.0, 3.0])
+    assert log_views.mean_of_means(RUN).values == pytest.approx([3.5, 2.0])
+    assert log_views.full(RUN).samples.tolist() == [0, 4]
 
 
 def test_any_other_cut_is_worked_out_from_the_conversations():
-    assert logged.last_micro_batch(RUN, 1).values == pytest.approx([5.0, 3.0])  # that of step 1's last conversation has no token
-    assert logged.mean_of_means(RUN, 1).values == pytest.approx([3.5, 5 / 3])
-    assert logged.mean_of_means(RUN, 4).values == pytest.approx(logged.full(RUN).values)
-    sums, counts = logged.micro_sums(RUN, 2)[0]
+    assert log_views.last_micro_batch(RUN, 1).values == pytest.approx(
+        [5.0, 3.0]
+    )  # that of step 1's last conversation has no token
+    assert log_views.mean_of_means(RUN, 1).values == pytest.approx([3.5, 5 / 3])
+    assert log_views.mean_of_means(RUN, 4).values == pytest.approx(log_views.full(RUN).values)
+    sums, counts = log_views.micro_sums(RUN, 2)[0]
     assert (sums.tolist(), counts.tolist()) == ([40.0, 10.0], [20, 2])
 
 
 def test_minimind_prints_one_micro_batch_in_n_divided():
-    every_third = logged.minimind(RUN, 3)  # micro-batches 0 and 3 of four
-    assert every_third.values == pytest.approx([2.0 / 2, 3.0 / 2]) and every_third.samples.tolist() == [0, 6]
-    assert logged.minimind(RUN, 3, divided=False).values == pytest.approx([2.0, 3.0])
+    every_third = log_views.minimind(RUN, 3)  # micro-batches 0 and 3 of four
+    assert every_third.values == pytest.approx(
+        [2.0 / 2, 3.0 / 2]
+    ) and every_third.samples.tolist() == [0, 6]
+    assert log_views.minimind(RUN, 3, divided=False).values == pytest.approx([2.0, 3.0])
 
 
 def test_an_interval_s_mean_weighs_by_tokens():
-    assert logged.interval_mean(RUN, 2).values == pytest.approx([(50 + 16) / 30])
-    assert logged.interval_mean(RUN, 1).values == pytest.approx(RUN.loss)
+    assert log_views.interval_mean(RUN, 2).values == pytest.approx([(50 + 16) / 30])
+    assert log_views.interval_mean(RUN, 1).values == pytest.approx(RUN.loss)
 
 
 def test_a_moving_average_starts_at_the_truth():
     first, second = RUN.loss
-    assert logged.moving_average(RUN, beta=0.9).values == pytest.approx([first, (0.9 * first + second) / 1.9])
+    assert log_views.moving_average(RUN, beta=0.9).values == pytest.approx(
+        [first, (0.9 * first + second) / 1.9]
+    )
     with pytest.raises(ValueError, match="beta"):
-        logged.moving_average(RUN, beta=1.0)
+        log_views.moving_average(RUN, beta=1.0)
 
 
 def test_lines_as_the_script_prints_them():
-    assert logged.lines(RUN, 3) == ["Epoch:[1/1](0/4) loss:1.000 lr:0.100000000000", "Epoch:[1/1](3/4) loss:1.500 lr:0.200000000000"]
-
+    assert log_views.lines(RUN, 3) == [
+        "Epoch:[1/1](0/4) loss:1.000 lr:0.100000000000",
+        "Epoch:[1/1](3/4) loss:1.500 lr:0.200000000000",
+    ]

@@ -16,7 +16,13 @@ def packed(hidden, head, ids, mask):
     """The rows of a padded toy end to end, as `sample_cross_entropy` wants them; first tokens unsupervised, as `pack` leaves them."""
     mask = mask.clone()
     mask[:, 0] = False
-    return sample_cross_entropy(hidden.flatten(0, 1)[None], head, ids.flatten()[None], mask.flatten()[None], [ids.shape[1]] * len(ids))
+    return sample_cross_entropy(
+        hidden.flatten(0, 1)[None],
+        head,
+        ids.flatten()[None],
+        mask.flatten()[None],
+        [ids.shape[1]] * len(ids),
+    )
 
 
 @st.composite
@@ -25,7 +31,9 @@ def micro_batch(draw):
     B, T, V = draw(st.integers(1, 4)), draw(st.integers(1, 6)), draw(st.integers(1, 8))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 999)))
     normal = lambda *shape: torch.randn(shape, generator=generator, dtype=torch.float64)
-    mask = torch.tensor(draw(st.lists(st.lists(st.booleans(), min_size=T, max_size=T), min_size=B, max_size=B)))
+    mask = torch.tensor(
+        draw(st.lists(st.lists(st.booleans(), min_size=T, max_size=T), min_size=B, max_size=B))
+    )
     return normal(B, T, 5), 3 * normal(V, 5), torch.randint(V, (B, T), generator=generator), mask
 
 
@@ -45,8 +53,10 @@ def loop(logits, ids, mask):
 
 def certain(losses):
     """Logits, ids and mask of one conversation over two tokens, whose supervised tokens have the given losses."""
-    p = torch.exp(-torch.tensor([*losses, 1.0], dtype=torch.float64))  # the last position predicts nothing
-    logits = torch.stack([p, 1 - p], dim=-1).log()[None]               # (1, T, 2)
+    p = torch.exp(
+        -torch.tensor([*losses, 1.0], dtype=torch.float64)
+    )  # the last position predicts nothing
+    logits = torch.stack([p, 1 - p], dim=-1).log()[None]  # (1, T, 2)
     ids = torch.zeros(1, len(p), dtype=torch.long)
     return logits, ids, torch.tensor([[False, *[True] * len(losses)]])
 
@@ -60,8 +70,10 @@ def test_sum_over_count_is_the_loss_and_a_mean_of_means_is_not():
 
 def test_both_in_one_batch_give_the_same():
     """Right padding with mask False adds nothing to sum or count."""
-    logits, ids, mask = (torch.cat([long, torch.cat([short, torch.zeros_like(long)], dim=1)[:, :6]])
-                         for long, short in zip(certain([1.0] * 5), certain([5.0])))
+    logits, ids, mask = (
+        torch.cat([long, torch.cat([short, torch.zeros_like(long)], dim=1)[:, :6]])
+        for long, short in zip(certain([1.0] * 5), certain([5.0]))
+    )
     total, count = masked_cross_entropy(logits, ids, mask)
     assert float(total / count) == pytest.approx(10 / 6)
 
@@ -86,7 +98,9 @@ def test_both_forms_agree_with_a_loop_over_tokens(batch):
 def test_token_losses_come_in_reading_order(batch):
     hidden, matrix, ids, mask = batch
     losses = token_cross_entropy(hidden, lambda h: h @ matrix.T, ids, mask)
-    assert losses.tolist() == pytest.approx([x for row in loop(hidden @ matrix.T, ids, mask) for x in row], abs=1e-9)
+    assert losses.tolist() == pytest.approx(
+        [x for row in loop(hidden @ matrix.T, ids, mask) for x in row], abs=1e-9
+    )
 
 
 @quick
@@ -94,8 +108,10 @@ def test_token_losses_come_in_reading_order(batch):
 def test_both_forms_have_the_same_gradient(batch):
     hidden, matrix, ids, mask = batch
     gradients = []
-    for form in (lambda h, w: masked_cross_entropy(h @ w.T, ids, mask)[0],
-                 lambda h, w: packed(h, lambda x: x @ w.T, ids, mask).sum()):
+    for form in (
+        lambda h, w: masked_cross_entropy(h @ w.T, ids, mask)[0],
+        lambda h, w: packed(h, lambda x: x @ w.T, ids, mask).sum(),
+    ):
         leaves = hidden.clone().requires_grad_(), matrix.clone().requires_grad_()
         gradients.append(torch.autograd.grad(form(*leaves), leaves))
     for textbook, ours in zip(*gradients):
@@ -109,8 +125,13 @@ def test_first_token_and_last_logits_take_no_part(batch, seed):
     hidden, matrix, ids, mask = batch
     other_mask, other_hidden = mask.clone(), hidden.clone()
     other_mask[:, 0] = ~mask[:, 0]
-    other_hidden[:, -1] = torch.randn(hidden[:, -1].shape, generator=torch.Generator().manual_seed(seed))
-    result = lambda h, m: (*masked_cross_entropy(h @ matrix.T, ids, m), packed(h, lambda x: x @ matrix.T, ids, m))
+    other_hidden[:, -1] = torch.randn(
+        hidden[:, -1].shape, generator=torch.Generator().manual_seed(seed)
+    )
+    result = lambda h, m: (
+        *masked_cross_entropy(h @ matrix.T, ids, m),
+        packed(h, lambda x: x @ matrix.T, ids, m),
+    )
     for changed, same in zip(result(other_hidden, other_mask), result(hidden, mask)):
         assert torch.equal(changed, same)
 
@@ -120,7 +141,10 @@ def test_first_token_and_last_logits_take_no_part(batch, seed):
 
 def toy(dtype=torch.float64):
     generator = torch.Generator().manual_seed(0)
-    hidden, matrix = (torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype) for shape in ((3, 4, 5), (400, 5)))
+    hidden, matrix = (
+        torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+        for shape in ((3, 4, 5), (400, 5))
+    )
     ids = torch.randint(400, (3, 4), generator=generator)
     mask = torch.tensor([[False, True, True, False], [False] * 4, [False, False, False, True]])
     return hidden, matrix, ids, mask
@@ -150,7 +174,9 @@ def test_the_head_sees_supervised_positions_alone():
 
     packed(hidden, head, ids, mask)
     # Row 0 predicts tokens 1 and 2 from positions 0 and 1; row 2 predicts token 3 from position 2.
-    assert len(seen) == 1 and torch.equal(seen[0], torch.stack([hidden[0, 0], hidden[0, 1], hidden[2, 2]]))
+    assert len(seen) == 1 and torch.equal(
+        seen[0], torch.stack([hidden[0, 0], hidden[0, 1], hidden[2, 2]])
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -160,4 +186,6 @@ def test_half_precision_logits_are_upcast(dtype):
     exact = packed(hidden, lambda h: (h @ matrix.T).double(), ids, mask)
     assert sums.dtype == torch.float32
     torch.testing.assert_close(sums.double(), exact, rtol=1e-6, atol=0)
-    assert (exact.to(dtype).double() - exact).abs().max() > 1e-4  # half precision could not have said this
+    assert (
+        exact.to(dtype).double() - exact
+    ).abs().max() > 1e-4  # half precision could not have said this

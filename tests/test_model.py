@@ -16,7 +16,9 @@ from minimind_lite.config import ModelConfig
 from minimind_lite.loss import masked_cross_entropy
 from minimind_lite.model import Attention, LanguageModel, RMSNorm, rotary_table, rotate
 
-TINY = ModelConfig(vocab_size=67, dim=32, n_layers=2, n_heads=4, n_kv_heads=2, multiple_of=16, max_seq_len=24)
+TINY = ModelConfig(
+    vocab_size=67, dim=32, n_layers=2, n_heads=4, n_kv_heads=2, multiple_of=16, max_seq_len=24
+)
 quick = settings(deadline=None, max_examples=20)
 
 
@@ -48,16 +50,34 @@ def test_minimind2_small_has_minimind_s_number_of_parameters():
 
 
 @quick
-@given(K=st.integers(1, 3), group=st.integers(1, 3), half=st.integers(1, 8), n_layers=st.integers(1, 3),
-       vocab_size=st.integers(1, 99), multiple_of=st.sampled_from([1, 16, 64]))
-def test_parameters_by_part_are_those_of_the_built_model(K, group, half, n_layers, vocab_size, multiple_of):
-    config = ModelConfig(vocab_size=vocab_size, dim=K * group * 2 * half, n_layers=n_layers, n_heads=K * group,
-                         n_kv_heads=K, multiple_of=multiple_of)
+@given(
+    K=st.integers(1, 3),
+    group=st.integers(1, 3),
+    half=st.integers(1, 8),
+    n_layers=st.integers(1, 3),
+    vocab_size=st.integers(1, 99),
+    multiple_of=st.sampled_from([1, 16, 64]),
+)
+def test_parameters_by_part_are_those_of_the_built_model(
+    K, group, half, n_layers, vocab_size, multiple_of
+):
+    config = ModelConfig(
+        vocab_size=vocab_size,
+        dim=K * group * 2 * half,
+        n_layers=n_layers,
+        n_heads=K * group,
+        n_kv_heads=K,
+        multiple_of=multiple_of,
+    )
     with torch.device("meta"):
         model = LanguageModel(config)
     count = lambda part: sum(p.numel() for name, p in model.named_parameters() if part in name)
-    assert config.parameters_by_part() == {"embedding (tied with the head)": count("embedding"), "attention": count("attention."),
-                                           "feed-forward": count("feed_forward"), "norms": count("norm")}
+    assert config.parameters_by_part() == {
+        "embedding (tied with the head)": count("embedding"),
+        "attention": count("attention."),
+        "feed-forward": count("feed_forward"),
+        "norms": count("norm"),
+    }
     assert config.n_parameters() == count("")
 
 
@@ -72,14 +92,19 @@ def test_untrained_model_knows_nothing():
     config = ModelConfig.preset("nano")
     ids = torch.randint(config.vocab_size, (4, 64), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        total, count = masked_cross_entropy(LanguageModel(config)(ids), ids, torch.ones_like(ids, dtype=torch.bool))
+        total, count = masked_cross_entropy(
+            LanguageModel(config)(ids), ids, torch.ones_like(ids, dtype=torch.bool)
+        )
     assert total / count == pytest.approx(math.log(config.vocab_size), rel=0.02)
 
 
 def test_weights_follow_the_seed_and_nothing_else():
     first = LanguageModel(TINY, seed=1).state_dict()
     torch.manual_seed(99)
-    again, other = LanguageModel(TINY, seed=1).state_dict(), LanguageModel(TINY, seed=2).state_dict()
+    again, other = (
+        LanguageModel(TINY, seed=1).state_dict(),
+        LanguageModel(TINY, seed=2).state_dict(),
+    )
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["embedding.weight"], other["embedding.weight"])
 
@@ -103,20 +128,27 @@ def test_a_token_changes_no_logits_before_itself(t, shift, seed):
     with torch.inference_mode():
         before, after = model(ids), model(changed)
     torch.testing.assert_close(after[:, :t], before[:, :t], rtol=0, atol=1e-12)
-    assert ((after - before)[:, t:].abs().amax(dim=(0, 2)) > 1e-4).all()  # and every one from there on
+    assert (
+        (after - before)[:, t:].abs().amax(dim=(0, 2)) > 1e-4
+    ).all()  # and every one from there on
 
 
 @quick
-@given(lengths=st.lists(st.integers(1, 12), min_size=1, max_size=4), pad=st.integers(0, TINY.vocab_size - 1))
+@given(
+    lengths=st.lists(st.integers(1, 12), min_size=1, max_size=4),
+    pad=st.integers(0, TINY.vocab_size - 1),
+)
 def test_right_padding_changes_no_real_position(lengths, pad):
     model, rows = strong(), [tokens(n, seed=n) for n in lengths]
     batch = torch.full((len(rows), max(lengths)), pad)
     for i, row in enumerate(rows):
-        batch[i, :len(row)] = row
+        batch[i, : len(row)] = row
     with torch.inference_mode():
         padded = model(batch)
         for i, row in enumerate(rows):
-            torch.testing.assert_close(padded[i, :len(row)], model(row[None])[0], rtol=0, atol=1e-12)
+            torch.testing.assert_close(
+                padded[i, : len(row)], model(row[None])[0], rtol=0, atol=1e-12
+            )
 
 
 def test_too_long_a_sequence_is_an_error_that_says_what_to_do():
@@ -131,19 +163,31 @@ def test_too_long_a_sequence_is_an_error_that_says_what_to_do():
 def attention_by_hand(attention: Attention, x: torch.Tensor, config: ModelConfig) -> torch.Tensor:
     """(T, C) -> (T, C), one head and one query at a time, pairs of channels turned as complex numbers."""
     T, D = len(x), config.head_dim()
-    angle = torch.outer(torch.arange(T), config.rope_theta ** (-torch.arange(0, D, 2).double() / D))  # (T, D/2)
+    angle = torch.outer(
+        torch.arange(T), config.rope_theta ** (-torch.arange(0, D, 2).double() / D)
+    )  # (T, D/2)
 
     def turned(vectors):  # (T, D)
-        z = torch.complex(vectors[:, :D // 2], vectors[:, D // 2:]) * torch.exp(1j * angle)
+        z = torch.complex(vectors[:, : D // 2], vectors[:, D // 2 :]) * torch.exp(1j * angle)
         return torch.cat([z.real, z.imag], dim=1)
 
     heads = []
     for h in range(config.n_heads):
         mine, shared = slice(h * D, (h + 1) * D), h * config.n_kv_heads // config.n_heads
         theirs = slice(shared * D, (shared + 1) * D)
-        q, k = turned(x @ attention.q_proj.weight[mine].T), turned(x @ attention.k_proj.weight[theirs].T)
+        q, k = (
+            turned(x @ attention.q_proj.weight[mine].T),
+            turned(x @ attention.k_proj.weight[theirs].T),
+        )
         v = x @ attention.v_proj.weight[theirs].T
-        heads.append(torch.stack([torch.softmax(k[:t + 1] @ q[t] / math.sqrt(D), dim=0) @ v[:t + 1] for t in range(T)]))
+        heads.append(
+            torch.stack(
+                [
+                    torch.softmax(k[: t + 1] @ q[t] / math.sqrt(D), dim=0) @ v[: t + 1]
+                    for t in range(T)
+                ]
+            )
+        )
     return torch.cat(heads, dim=1) @ attention.o_proj.weight.T
 
 
@@ -152,7 +196,12 @@ def test_attention_is_the_one_written_out_by_hand(K):
     config = dataclasses.replace(TINY, n_kv_heads=K, rope_theta=100.0)
     attention, x = strong(config).blocks[0].attention, 3 * normal(10, TINY.dim)
     cos, sin = (table[:10].double() for table in rotary_table(config))
-    torch.testing.assert_close(attention(x[None], cos, sin)[0][0], attention_by_hand(attention, x, config), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        attention(x[None], cos, sin)[0][0],
+        attention_by_hand(attention, x, config),
+        rtol=0,
+        atol=1e-5,
+    )
 
 
 def test_grouped_query_is_multi_head_with_repeated_keys_and_values():
@@ -161,7 +210,9 @@ def test_grouped_query_is_multi_head_with_repeated_keys_and_values():
     weights = grouped.state_dict()
     for name in ("k_proj.weight", "v_proj.weight"):
         per_head = weights[name].view(TINY.n_kv_heads, TINY.head_dim(), TINY.dim)
-        weights[name] = per_head.repeat_interleave(TINY.n_heads // TINY.n_kv_heads, dim=0).flatten(0, 1)
+        weights[name] = per_head.repeat_interleave(TINY.n_heads // TINY.n_kv_heads, dim=0).flatten(
+            0, 1
+        )
     full.load_state_dict(weights)
     x, (cos, sin) = 3 * normal(2, 9, TINY.dim), (table[:9].double() for table in rotary_table(TINY))
     torch.testing.assert_close(grouped(x, cos, sin)[0], full(x, cos, sin)[0], rtol=0, atol=1e-12)
@@ -172,11 +223,15 @@ def test_grouped_query_is_multi_head_with_repeated_keys_and_values():
 
 def test_rotation_by_hand():
     """Pairs are (0, 2) and (1, 3); theta^0 = 1 and theta^(-2/4) = 0.1 radians per position, so 3 and 0.3 at position 3."""
-    cos, sin = rotary_table(ModelConfig(dim=4, n_heads=1, n_kv_heads=1, rope_theta=100.0, max_seq_len=4))
-    expected = [[math.cos(3), 0, math.sin(3), 0],
-                [0, math.cos(0.3), 0, math.sin(0.3)],
-                [-math.sin(3), 0, math.cos(3), 0],
-                [0, -math.sin(0.3), 0, math.cos(0.3)]]
+    cos, sin = rotary_table(
+        ModelConfig(dim=4, n_heads=1, n_kv_heads=1, rope_theta=100.0, max_seq_len=4)
+    )
+    expected = [
+        [math.cos(3), 0, math.sin(3), 0],
+        [0, math.cos(0.3), 0, math.sin(0.3)],
+        [-math.sin(3), 0, math.cos(3), 0],
+        [0, -math.sin(0.3), 0, math.cos(0.3)],
+    ]
     for unit, turned in zip(torch.eye(4), expected):
         assert rotate(unit, cos[3], sin[3]).tolist() == pytest.approx(turned, abs=1e-6)
         assert torch.equal(rotate(unit, cos[0], sin[0]), unit)
@@ -191,7 +246,12 @@ def score(m: int, n: int, theta: float) -> float:
 
 
 @quick
-@given(m=st.integers(0, 31), n=st.integers(0, 31), shift=st.integers(1, 32), theta=st.sampled_from([10.0, 1e4, 1e6]))
+@given(
+    m=st.integers(0, 31),
+    n=st.integers(0, 31),
+    shift=st.integers(1, 32),
+    theta=st.sampled_from([10.0, 1e4, 1e6]),
+)
 def test_scores_depend_on_relative_position_alone(m, n, shift, theta):
     assert score(m + shift, n + shift, theta) == pytest.approx(score(m, n, theta), abs=1e-5)
 
@@ -214,7 +274,9 @@ def test_half_split_is_interleaved_under_a_permutation():
     """MiniMind of February 2025 turns neighbours: same function once the rows of q_proj and k_proj are permuted."""
     T, D = TINY.max_seq_len, TINY.head_dim()
     x, (cos, sin) = normal(T, D), (table.double() for table in rotary_table(TINY))
-    angle = torch.outer(torch.arange(T), TINY.rope_theta ** (-torch.arange(0, D, 2).double() / D))  # (T, D/2)
+    angle = torch.outer(
+        torch.arange(T), TINY.rope_theta ** (-torch.arange(0, D, 2).double() / D)
+    )  # (T, D/2)
     neighbours = torch.arange(D).view(2, D // 2).T.flatten()  # 0, D/2, 1, D/2 + 1, ...
     pairs = torch.view_as_complex(x[:, neighbours].view(T, D // 2, 2))
     interleaved = torch.view_as_real(pairs * torch.exp(1j * angle)).flatten(1)
@@ -229,7 +291,9 @@ prompts = st.lists(st.integers(0, TINY.vocab_size - 1), min_size=1, max_size=12)
 @quick
 @given(prompt=prompts, temperature=st.sampled_from([0.0, 0.7, 1.5]), seed=st.integers(0, 99))
 def test_the_cache_saves_work_and_changes_nothing(prompt, temperature, seed):
-    run = lambda use_cache: strong().generate(prompt, 10, temperature=temperature, seed=seed, use_cache=use_cache)
+    run = lambda use_cache: strong().generate(
+        prompt, 10, temperature=temperature, seed=seed, use_cache=use_cache
+    )
     assert run(True) == run(False)
 
 
@@ -251,8 +315,12 @@ def test_tokens_are_drawn_as_often_as_the_softmax_says(temperature):
     model = strong(dataclasses.replace(TINY, vocab_size=5))
     with torch.inference_mode():
         expected = (model(torch.tensor([[1, 2]]))[0, -1] / temperature).softmax(-1)
-    drawn = torch.tensor([model.generate([1, 2], 1, temperature=temperature, seed=seed)[0] for seed in range(500)])
-    torch.testing.assert_close(drawn.bincount(minlength=5).double() / 500, expected, rtol=0, atol=0.07)  # 3 standard errors
+    drawn = torch.tensor(
+        [model.generate([1, 2], 1, temperature=temperature, seed=seed)[0] for seed in range(500)]
+    )
+    torch.testing.assert_close(
+        drawn.bincount(minlength=5).double() / 500, expected, rtol=0, atol=0.07
+    )  # 3 standard errors
     assert expected.max() - expected.min() > 0.2
 
 
@@ -262,7 +330,9 @@ def test_end_id_is_the_last_token(prompt, which):
     model = strong()
     free = model.generate(prompt, 10, temperature=1.0)
     end_id = free[which]
-    assert model.generate(prompt, 10, temperature=1.0, end_id=end_id) == free[:free.index(end_id) + 1]
+    assert (
+        model.generate(prompt, 10, temperature=1.0, end_id=end_id) == free[: free.index(end_id) + 1]
+    )
 
 
 def test_on_token_hears_every_token():
@@ -291,15 +361,45 @@ def test_too_long_a_prompt_is_an_error():
 
 def test_parity_with_transformers_llama():
     transformers = pytest.importorskip("transformers")
-    config = ModelConfig(vocab_size=67, dim=32, n_layers=2, n_heads=4, n_kv_heads=2, max_seq_len=48, rope_theta=500.0, norm_eps=1e-3)
-    reference = transformers.LlamaForCausalLM(transformers.LlamaConfig(
-        vocab_size=67, hidden_size=32, intermediate_size=config.hidden_dim(), num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=48, rms_norm_eps=1e-3, tie_word_embeddings=True,
-        rope_parameters={"rope_type": "default", "rope_theta": 500.0}, attn_implementation="eager"))
+    config = ModelConfig(
+        vocab_size=67,
+        dim=32,
+        n_layers=2,
+        n_heads=4,
+        n_kv_heads=2,
+        max_seq_len=48,
+        rope_theta=500.0,
+        norm_eps=1e-3,
+    )
+    reference = transformers.LlamaForCausalLM(
+        transformers.LlamaConfig(
+            vocab_size=67,
+            hidden_size=32,
+            intermediate_size=config.hidden_dim(),
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=48,
+            rms_norm_eps=1e-3,
+            tie_word_embeddings=True,
+            rope_parameters={"rope_type": "default", "rope_theta": 500.0},
+            attn_implementation="eager",
+        )
+    )
     model = strong(config).float()
-    names = {"embedding": "model.embed_tokens", "blocks": "model.layers", "norm": "model.norm", "attention_norm": "input_layernorm",
-             "attention": "self_attn", "ffn_norm": "post_attention_layernorm", "feed_forward": "mlp"}
-    weights = {".".join(names.get(part, part) for part in name.split(".")): p for name, p in model.state_dict().items()}
+    names = {
+        "embedding": "model.embed_tokens",
+        "blocks": "model.layers",
+        "norm": "model.norm",
+        "attention_norm": "input_layernorm",
+        "attention": "self_attn",
+        "ffn_norm": "post_attention_layernorm",
+        "feed_forward": "mlp",
+    }
+    weights = {
+        ".".join(names.get(part, part) for part in name.split(".")): p
+        for name, p in model.state_dict().items()
+    }
     reference.load_state_dict(weights | {"lm_head.weight": model.embedding.weight})
     ids = tokens(3, 48)
     with torch.inference_mode():

@@ -8,7 +8,19 @@ from hypothesis import strategies as st
 from minimind_lite import order
 
 FEW = settings(max_examples=60, deadline=None)
-kinds = st.sampled_from(["file", "shuffle_once", "shuffle", "buffer:1", "buffer:7", "buffer:500", "block:1", "block:7", "block:500"])
+kinds = st.sampled_from(
+    [
+        "file",
+        "shuffle_once",
+        "shuffle",
+        "buffer:1",
+        "buffer:7",
+        "buffer:500",
+        "block:1",
+        "block:7",
+        "block:500",
+    ]
+)
 sizes, seeds, epochs = st.integers(0, 60), st.integers(0, 2**32), st.integers(0, 9)
 
 
@@ -26,15 +38,31 @@ def test_other_random_numbers_do_not_move_an_order():
     assert np.array_equal(first, order.make("shuffle", 50))
 
 
-@pytest.mark.parametrize("kind, moves", [
-    ("file", False), ("shuffle_once", False), ("shuffle", True), ("buffer:8", True), ("block:8", True)])
+@pytest.mark.parametrize(
+    "kind, moves",
+    [
+        ("file", False),
+        ("shuffle_once", False),
+        ("shuffle", True),
+        ("buffer:8", True),
+        ("block:8", True),
+    ],
+)
 def test_what_a_new_epoch_changes(kind, moves):
     first, second = (order.make(kind, 100, epoch=epoch) for epoch in (0, 1))
     assert np.array_equal(first, second) is not moves
 
 
-@pytest.mark.parametrize("kind, moves", [
-    ("file", False), ("shuffle_once", True), ("shuffle", True), ("buffer:8", True), ("block:8", True)])
+@pytest.mark.parametrize(
+    "kind, moves",
+    [
+        ("file", False),
+        ("shuffle_once", True),
+        ("shuffle", True),
+        ("buffer:8", True),
+        ("block:8", True),
+    ],
+)
 def test_what_a_new_seed_changes(kind, moves):
     first, second = (order.make(kind, 100, seed=seed) for seed in (0, 1))
     assert np.array_equal(first, second) is not moves
@@ -85,7 +113,9 @@ def test_a_buffer_can_reach_that_bound():
 def test_blocks_keep_the_order_inside(n, size, seed):
     rows = order.block(n, seed, size=size)
     jumps = np.diff(rows, prepend=-2) != 1
-    assert (rows[jumps] % size == 0).all()  # only the first row of a block may follow a row that is not the one before it
+    assert (
+        rows[jumps] % size == 0
+    ).all()  # only the first row of a block may follow a row that is not the one before it
 
 
 def test_blocks_by_hand():
@@ -95,27 +125,58 @@ def test_blocks_by_hand():
 def test_sorting_leaves_ties_in_file_order():
     assert order.sorted_by([3, 1, 3, 0, 1]).tolist() == [3, 1, 4, 0, 2]
     keys = np.arange(999) % 3  # short arrays come out right from an unstable sort, too
-    assert order.sorted_by(keys).tolist() == [*range(0, 999, 3), *range(1, 999, 3), *range(2, 999, 3)]
+    assert order.sorted_by(keys).tolist() == [
+        *range(0, 999, 3),
+        *range(1, 999, 3),
+        *range(2, 999, 3),
+    ]
 
 
-@pytest.mark.parametrize("kind", [
-    "", "files", "FILE", "sorted", "file:3", "shuffle:3", "file:", "buffer", "buffer:", "buffer:0", "buffer:-1", "buffer:1.5",
-    "buffer:x", "block", "block:0", "block: 3", "buffer:3:4"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "",
+        "files",
+        "FILE",
+        "sorted",
+        "file:3",
+        "shuffle:3",
+        "file:",
+        "buffer",
+        "buffer:",
+        "buffer:0",
+        "buffer:-1",
+        "buffer:1.5",
+        "buffer:x",
+        "block",
+        "block:0",
+        "block: 3",
+        "buffer:3:4",
+    ],
+)
 def test_an_unknown_order_is_refused_with_the_choices(kind):
-    with pytest.raises(ValueError, match="choose one of file, shuffle_once, shuffle, buffer:K, block:K"):
+    with pytest.raises(
+        ValueError, match="choose one of file, shuffle_once, shuffle, buffer:K, block:K"
+    ):
         order.make(kind, 10)
 
 
 def test_make_calls_the_order_it_names():
-    assert np.array_equal(order.make("buffer:8", 50, seed=2, epoch=3), order.buffer(50, 2, 3, size=8))
+    assert np.array_equal(
+        order.make("buffer:8", 50, seed=2, epoch=3), order.buffer(50, 2, 3, size=8)
+    )
     assert np.array_equal(order.make("block:8", 50, seed=2, epoch=3), order.block(50, 2, 3, size=8))
     assert np.array_equal(order.make("shuffle", 50, seed=2, epoch=3), order.shuffle(50, 2, 3))
-    assert np.array_equal(order.make("shuffle_once", 50, seed=2, epoch=3), order.shuffle_once(50, 2))
+    assert np.array_equal(
+        order.make("shuffle_once", 50, seed=2, epoch=3), order.shuffle_once(50, 2)
+    )
 
 
 def test_dispersion_index_by_hand():
     # Shares 1, 1/2, 0 and a rest of one row that does not count: variance 1/6, p (1 - p) / 2 = 1/8.
-    assert order.dispersion_index([1, 1, 1, 0, 0, 0, 1], batch_size=2) == pytest.approx((1 / 6) / (1 / 8))
+    assert order.dispersion_index([1, 1, 1, 0, 0, 0, 1], batch_size=2) == pytest.approx(
+        (1 / 6) / (1 / 8)
+    )
 
 
 def test_dispersion_index_of_perfectly_even_batches_is_zero():
@@ -130,7 +191,9 @@ def test_dispersion_index_of_a_sorted_file_is_the_batch_size(batch_size):
 def test_dispersion_index_of_a_shuffle_is_one():
     member = np.arange(2000) < 400
     values = [order.dispersion_index(member[order.shuffle(2000, seed)], 16) for seed in range(60)]
-    assert np.mean(values) == pytest.approx(1, abs=0.05)  # one value scatters by 0.13, their mean by 0.016
+    assert np.mean(values) == pytest.approx(
+        1, abs=0.05
+    )  # one value scatters by 0.13, their mean by 0.016
 
 
 @pytest.mark.parametrize("member", [[], [1, 0, 1], [0] * 8, [1] * 8, [0] * 8 + [1]])
@@ -146,6 +209,8 @@ def test_buffer_law(length, size):
     share = np.zeros(n // batch)
     for seed in range(shuffles):
         rows = order.buffer(n, seed, size=size)
-        share += ((rows >= start) & (rows < start + length)).reshape(-1, batch).mean(axis=1) / shuffles
+        share += ((rows >= start) & (rows < start + length)).reshape(-1, batch).mean(
+            axis=1
+        ) / shuffles
     # Averaged first: the largest share of one shuffle would be biased upwards by its noise.
     assert share.max() == pytest.approx(1 - np.exp(-length / size), abs=0.04)

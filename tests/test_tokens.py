@@ -5,60 +5,70 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minimind_lite import tokens
-from minimind_lite.assets import Segment
 from minimind_lite.chat import EncodedRows
+from minimind_lite.files.shipped import Segment
+from minimind_lite.science import token_stats
 
 counts = st.lists(st.integers(0, 50), min_size=4, max_size=4).filter(any)
 # Three conversations; supervised tokens are 2 and 3 | 3 | none
-DATA = EncodedRows(np.array([1, 2, 3, 1, 3, 1], np.uint16), np.array([0, 1, 1, 0, 1, 0], bool), np.array([0, 3, 5, 6]))
+DATA = EncodedRows(
+    np.array([1, 2, 3, 1, 3, 1], np.uint16),
+    np.array([0, 1, 1, 0, 1, 0], bool),
+    np.array([0, 3, 5, 6]),
+)
 
 
 def test_counts_are_of_supervised_tokens_only():
-    assert tokens.count_tokens(DATA, 5).tolist() == [0, 0, 1, 2, 0]
-    assert tokens.count_tokens(DATA, 5, np.array([1])).tolist() == [0, 0, 0, 1, 0]
+    assert token_stats.count_tokens(DATA, 5).tolist() == [0, 0, 1, 2, 0]
+    assert token_stats.count_tokens(DATA, 5, np.array([1])).tolist() == [0, 0, 0, 1, 0]
 
 
 def test_rows_by_domain():
-    found = tokens.rows_by_domain(6, [Segment("code", 1, 3), Segment("en", 4, 5)])
+    found = token_stats.rows_by_domain(6, [Segment("code", 1, 3), Segment("en", 4, 5)])
     assert {d: r.tolist() for d, r in found.items()} == {"zh": [0, 3, 5], "code": [1, 2], "en": [4]}
 
 
 def test_entropy_of_a_fair_coin_is_one_bit():
-    assert tokens.entropy([7, 7]) == 1 and tokens.entropy([3, 0]) == 0
+    assert token_stats.entropy([7, 7]) == 1 and token_stats.entropy([3, 0]) == 0
 
 
 @settings(deadline=None)
 @given(counts, counts)
 def test_divergence_is_symmetric_and_between_0_and_1_bit(p, q):
-    assert tokens.js_divergence(p, q) == pytest.approx(tokens.js_divergence(q, p))
-    assert -1e-12 <= tokens.js_divergence(p, q) <= 1 + 1e-12
+    assert token_stats.js_divergence(p, q) == pytest.approx(token_stats.js_divergence(q, p))
+    assert -1e-12 <= token_stats.js_divergence(p, q) <= 1 + 1e-12
 
 
 @settings(deadline=None)
 @given(counts, counts)
 def test_divergence_is_what_mixing_adds_to_the_entropy(p, q):
     mixed = np.array(p) / sum(p) + np.array(q) / sum(q)
-    assert tokens.js_divergence(p, q) == pytest.approx(tokens.entropy(mixed) - (tokens.entropy(p) + tokens.entropy(q)) / 2, abs=1e-9)
+    assert token_stats.js_divergence(p, q) == pytest.approx(
+        token_stats.entropy(mixed) - (token_stats.entropy(p) + token_stats.entropy(q)) / 2, abs=1e-9
+    )
 
 
 def test_only_shares_count():
-    assert tokens.js_divergence([1, 2, 0], [10, 20, 0]) == pytest.approx(0)
-    assert tokens.js_divergence([1, 0], [0, 1]) == pytest.approx(1)
+    assert token_stats.js_divergence([1, 2, 0], [10, 20, 0]) == pytest.approx(0)
+    assert token_stats.js_divergence([1, 0], [0, 1]) == pytest.approx(1)
 
 
 def test_a_group_without_tokens_is_an_error():
     with pytest.raises(ValueError, match="supervised token"):
-        tokens.js_divergence([0, 0], [1, 1])
+        token_stats.js_divergence([0, 0], [1, 1])
 
 
 def test_the_frequency_model_pays_the_entropy_plus_the_kullback_leibler_divergence():
     p, seen = np.array([3, 1]), np.array([0, 2])
     q = np.array([1 / 4, 3 / 4])  # one added to each
-    assert tokens.unigram_loss(p, seen) == pytest.approx(-(0.75 * np.log(q[0]) + 0.25 * np.log(q[1])))
+    assert token_stats.unigram_loss(p, seen) == pytest.approx(
+        -(0.75 * np.log(q[0]) + 0.25 * np.log(q[1]))
+    )
 
 
 def test_group_loss_weighs_conversations_by_their_tokens():
-    assert tokens.group_loss(np.array([1.0, 5.0, np.nan]), np.array([5, 1, 0]), np.arange(3)) == pytest.approx(10 / 6)
+    assert token_stats.group_loss(
+        np.array([1.0, 5.0, np.nan]), np.array([5, 1, 0]), np.arange(3)
+    ) == pytest.approx(10 / 6)
     with pytest.raises(ValueError, match="no conversation"):
-        tokens.group_loss(np.array([np.nan]), np.array([0]), np.array([0]))
+        token_stats.group_loss(np.array([np.nan]), np.array([0]), np.array([0]))

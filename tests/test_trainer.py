@@ -33,18 +33,33 @@ from minimind_lite.trainer import (
 )
 
 quick = settings(deadline=None, max_examples=15)
-PLAIN = TrainConfig(batch_size=8, optimizer="sgd", learning_rate=0.5, weight_decay=0.0, grad_clip=0.0)
+PLAIN = TrainConfig(
+    batch_size=8, optimizer="sgd", learning_rate=0.5, weight_decay=0.0, grad_clip=0.0
+)
 
 
 def tiny() -> LanguageModel:
-    return LanguageModel(ModelConfig(vocab_size=23, dim=16, n_layers=2, n_heads=2, n_kv_heads=1, multiple_of=8, max_seq_len=16)).double()
+    return LanguageModel(
+        ModelConfig(
+            vocab_size=23,
+            dim=16,
+            n_layers=2,
+            n_heads=2,
+            n_kv_heads=1,
+            multiple_of=8,
+            max_seq_len=16,
+        )
+    ).double()
 
 
 def encoded(rows: list[tuple[list[int], list[int]]]) -> EncodedRows:
     """Rows of ids and mask (0 or 1)."""
     ids, masks = zip(*rows)
-    return EncodedRows(np.concatenate(ids).astype(np.uint16), np.concatenate(masks).astype(bool),
-                       np.cumsum([0, *map(len, ids)]))
+    return EncodedRows(
+        np.concatenate(ids).astype(np.uint16),
+        np.concatenate(masks).astype(bool),
+        np.cumsum([0, *map(len, ids)]),
+    )
 
 
 def toy(n: int = 11, seed: int = 0) -> EncodedRows:
@@ -63,7 +78,13 @@ class Lookup(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
         after_1, after_2 = math.exp(-1), math.exp(-5)
-        p = torch.tensor([[1, 1, 1], [(1 - after_1) / 2, after_1, (1 - after_1) / 2], [(1 - after_2) / 2, (1 - after_2) / 2, after_2]])
+        p = torch.tensor(
+            [
+                [1, 1, 1],
+                [(1 - after_1) / 2, after_1, (1 - after_1) / 2],
+                [(1 - after_2) / 2, (1 - after_2) / 2, after_2],
+            ]
+        )
         self.embedding = torch.nn.Embedding.from_pretrained(p.double().log(), freeze=False)
 
     def hidden(self, ids: torch.Tensor, *, lengths: list[int]) -> torch.Tensor:
@@ -74,8 +95,8 @@ class Lookup(torch.nn.Module):
 
 
 A = ([1] * 6, [0, 1, 1, 1, 1, 1])  # five supervised tokens at 1 nat
-B = ([2] * 2, [0, 1])              # one at 5 nats
-NOTHING = ([0] * 3, [0, 0, 0])     # none
+B = ([2] * 2, [0, 1])  # one at 5 nats
+NOTHING = ([0] * 3, [0, 0, 0])  # none
 
 
 # The textbook: all rows of a batch padded to the longest, every position through the head
@@ -86,26 +107,37 @@ def token_losses(model: LanguageModel, data: EncodedRows, rows: np.ndarray) -> l
     length = max(len(data.row(r)[0]) for r in rows)
     ids = torch.zeros(len(rows), length, dtype=torch.long)
     for b, r in enumerate(rows):
-        ids[b, :len(data.row(r)[0])] = torch.from_numpy(data.row(r)[0].astype(int))
+        ids[b, : len(data.row(r)[0])] = torch.from_numpy(data.row(r)[0].astype(int))
     logp = model(ids).log_softmax(-1)
-    return [torch.stack([-logp[b, t - 1, ids[b, t]] for t in np.flatnonzero(data.row(r)[1])]) for b, r in enumerate(rows)]
+    return [
+        torch.stack([-logp[b, t - 1, ids[b, t]] for t in np.flatnonzero(data.row(r)[1])])
+        for b, r in enumerate(rows)
+    ]
 
 
 def full_batch(losses: list[torch.Tensor]) -> torch.Tensor:
     return torch.cat(losses).mean()
 
 
-def textbook(data: EncodedRows, config: TrainConfig, batch_loss=full_batch) -> tuple[list[float], list[list], list]:
+def textbook(
+    data: EncodedRows, config: TrainConfig, batch_loss=full_batch
+) -> tuple[list[float], list[list], list]:
     """Losses and gradients of every step, and the parameters at the end, of one epoch in file order."""
     model, losses, gradients = tiny(), [], []
     if config.optimizer == "adamw":
-        optimizer = torch.optim.AdamW(model.parameters(), betas=config.betas, eps=config.eps, weight_decay=config.weight_decay)
+        optimizer = torch.optim.AdamW(
+            model.parameters(), betas=config.betas, eps=config.eps, weight_decay=config.weight_decay
+        )
     else:
-        optimizer = torch.optim.SGD(model.parameters(), momentum=config.momentum, weight_decay=config.weight_decay)
+        optimizer = torch.optim.SGD(
+            model.parameters(), momentum=config.momentum, weight_decay=config.weight_decay
+        )
     steps = math.ceil(len(data) / config.batch_size)
     for step in range(steps):
-        rows = np.arange(len(data))[step * config.batch_size:(step + 1) * config.batch_size]
-        optimizer.param_groups[0]["lr"] = config.learning_rate * (0.1 + 0.5 * (1 + math.cos(math.pi * step / steps)))
+        rows = np.arange(len(data))[step * config.batch_size : (step + 1) * config.batch_size]
+        optimizer.param_groups[0]["lr"] = config.learning_rate * (
+            0.1 + 0.5 * (1 + math.cos(math.pi * step / steps))
+        )
         loss = batch_loss(token_losses(model, data, rows))
         optimizer.zero_grad()
         loss.backward()
@@ -160,23 +192,40 @@ def test_the_faster_precision_is_measured_and_the_model_left_as_it_was():
     model = tiny().float()
     before = [p.clone() for p in model.parameters()]
     choice, sentence = faster_precision(model, toy(8), PLAIN, rounds=1)
-    assert choice in ("fp32", "bf16") and re.search(r"takes \d+ ms in fp32 and \d+ ms in bf16", sentence)
+    assert choice in ("fp32", "bf16") and re.search(
+        r"takes \d+ ms in fp32 and \d+ ms in bf16", sentence
+    )
     assert all(p.grad is None for p in model.parameters())
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters()))
 
 
-@pytest.mark.parametrize("config", [
-    PLAIN.replace(optimizer="adamw", learning_rate=0.01, betas=(0.8, 0.9), eps=1e-3, weight_decay=0.1),
-    PLAIN.replace(momentum=0.9, weight_decay=0.1)], ids=["adamw", "sgd"])
+@pytest.mark.parametrize(
+    "config",
+    [
+        PLAIN.replace(
+            optimizer="adamw", learning_rate=0.01, betas=(0.8, 0.9), eps=1e-3, weight_decay=0.1
+        ),
+        PLAIN.replace(momentum=0.9, weight_decay=0.1),
+    ],
+    ids=["adamw", "sgd"],
+)
 def test_every_knob_of_the_optimiser_reaches_it(config):
     agrees(toy(32), config.replace(micro_batch_size=4))
 
 
 @pytest.mark.parametrize("micro_batch_size", [4, 3, 1])
 def test_micro_batch_average_is_minimind_s_mean_of_means(micro_batch_size):
-    mean_of_means = lambda losses: torch.stack([torch.cat(losses[i:i + micro_batch_size]).mean()
-                                                for i in range(0, len(losses), micro_batch_size)]).mean()
-    agrees(toy(), PLAIN.replace(micro_batch_size=micro_batch_size, loss_average="micro_batches"), mean_of_means)
+    mean_of_means = lambda losses: torch.stack(
+        [
+            torch.cat(losses[i : i + micro_batch_size]).mean()
+            for i in range(0, len(losses), micro_batch_size)
+        ]
+    ).mean()
+    agrees(
+        toy(),
+        PLAIN.replace(micro_batch_size=micro_batch_size, loss_average="micro_batches"),
+        mean_of_means,
+    )
 
 
 def lookup_gradient(rows, average: str) -> torch.Tensor:
@@ -186,12 +235,18 @@ def lookup_gradient(rows, average: str) -> torch.Tensor:
 
 
 def test_mean_of_means_is_another_gradient_unless_all_micro_batches_count_the_same():
-    assert (lookup_gradient([A, B], "tokens") - lookup_gradient([A, B], "micro_batches")).abs().max() > 0.1
-    assert torch.allclose(lookup_gradient([B, B], "tokens"), lookup_gradient([B, B], "micro_batches"))
+    assert (
+        lookup_gradient([A, B], "tokens") - lookup_gradient([A, B], "micro_batches")
+    ).abs().max() > 0.1
+    assert torch.allclose(
+        lookup_gradient([B, B], "tokens"), lookup_gradient([B, B], "micro_batches")
+    )
 
 
 def test_a_micro_batch_without_supervised_tokens_is_no_part_of_the_mean():
-    assert torch.allclose(lookup_gradient([A, B], "micro_batches"), lookup_gradient([A, NOTHING, B], "micro_batches"))
+    assert torch.allclose(
+        lookup_gradient([A, B], "micro_batches"), lookup_gradient([A, NOTHING, B], "micro_batches")
+    )
 
 
 # Reported losses
@@ -199,7 +254,9 @@ def test_a_micro_batch_without_supervised_tokens_is_no_part_of_the_mean():
 
 def test_reported_losses_by_hand():
     record = next(train(Lookup(), encoded([A, B, NOTHING]), PLAIN.replace(micro_batch_size=1)))
-    assert record.loss == pytest.approx(10 / 6)  # not 3.00, the mean of the means, and not the last micro-batch
+    assert record.loss == pytest.approx(
+        10 / 6
+    )  # not 3.00, the mean of the means, and not the last micro-batch
     assert record.micro_losses == pytest.approx([1, 5, math.nan], nan_ok=True)
     assert record.sample_losses == pytest.approx([1, 5, math.nan], nan_ok=True)
     assert record.tokens == 6 and record.sample_tokens.tolist() == [5, 1, 0]
@@ -209,7 +266,9 @@ def test_micro_losses_are_a_data_loader_s_even_where_rows_are_cut_by_length():
     data = encoded([A, B, B, B, A])
     record = next(train(Lookup(), data, PLAIN.replace(micro_batch_size=2)))
     assert record.micro_losses == pytest.approx([10 / 6, 5, 1])
-    assert next(train(Lookup(), data, PLAIN.replace(token_budget=4))).micro_losses == pytest.approx([25 / 13])
+    assert next(train(Lookup(), data, PLAIN.replace(token_budget=4))).micro_losses == pytest.approx(
+        [25 / 13]
+    )
 
 
 def test_losses_are_those_before_the_update():
@@ -228,17 +287,24 @@ def test_evaluation_by_hand():
 def test_the_gradient_norm_is_the_one_before_clipping():
     model = tiny()
     record = next(train(model, toy(8), PLAIN.replace(grad_clip=0.0)))
-    norm = math.sqrt(sum(float((p.grad ** 2).sum()) for p in model.parameters()))
+    norm = math.sqrt(sum(float((p.grad**2).sum()) for p in model.parameters()))
     assert record.grad_norm == pytest.approx(norm)
-    assert next(train(tiny(), toy(8), PLAIN.replace(grad_clip=norm / 10))).grad_norm == pytest.approx(norm)
+    assert next(
+        train(tiny(), toy(8), PLAIN.replace(grad_clip=norm / 10))
+    ).grad_norm == pytest.approx(norm)
 
 
-@pytest.mark.parametrize("share, expected", [(0.1, 0.1), (2.0, 1.0)], ids=["above the limit", "below the limit"])
+@pytest.mark.parametrize(
+    "share, expected", [(0.1, 0.1), (2.0, 1.0)], ids=["above the limit", "below the limit"]
+)
 def test_clipping_shortens_what_is_too_long_and_nothing_else(share, expected):
     def update(grad_clip):
         model = tiny()
         next(train(model, toy(8), PLAIN.replace(grad_clip=grad_clip)))
-        return torch.cat([(a - b).flatten() for a, b in zip(model.parameters(), tiny().parameters())])
+        return torch.cat(
+            [(a - b).flatten() for a, b in zip(model.parameters(), tiny().parameters())]
+        )
+
     norm = next(train(tiny(), toy(8), PLAIN)).grad_norm
     torch.testing.assert_close(update(share * norm), expected * update(0.0), rtol=1e-4, atol=1e-9)
 
@@ -248,7 +314,9 @@ def test_clipping_shortens_what_is_too_long_and_nothing_else(share, expected):
 
 @pytest.mark.parametrize("kind", ["file", "shuffle_once", "shuffle", "buffer:4", "block:3"])
 def test_rows_are_recorded_in_the_order_s_order(kind):
-    records = list(train(tiny(), toy(), PLAIN.replace(order=kind, epochs=2, seed=7, optimizer="none")))
+    records = list(
+        train(tiny(), toy(), PLAIN.replace(order=kind, epochs=2, seed=7, optimizer="none"))
+    )
     for epoch in (0, 1):
         rows = np.concatenate([r.rows for r in records if r.epoch == epoch])
         assert rows.tolist() == order.make(kind, 11, seed=7, epoch=epoch).tolist()
@@ -256,11 +324,15 @@ def test_rows_are_recorded_in_the_order_s_order(kind):
     assert [r.samples_seen for r in records] == [0, 8, 11, 19]
 
 
-@pytest.mark.parametrize("schedule, start, middle, end", [
-    ("minimind_2025", 1.1, 0.6, 0.1), ("minimind", 1.0, 0.55, 0.1), ("constant", 1.0, 1.0, 1.0)])
+@pytest.mark.parametrize(
+    "schedule, start, middle, end",
+    [("minimind_2025", 1.1, 0.6, 0.1), ("minimind", 1.0, 0.55, 0.1), ("constant", 1.0, 1.0, 1.0)],
+)
 def test_schedules_at_start_middle_and_end(schedule, start, middle, end):
     config = TrainConfig(schedule=schedule, learning_rate=2.0)
-    assert [learning_rate(config, t, 1000) for t in (0, 500, 1000)] == pytest.approx([2 * start, 2 * middle, 2 * end])
+    assert [learning_rate(config, t, 1000) for t in (0, 500, 1000)] == pytest.approx(
+        [2 * start, 2 * middle, 2 * end]
+    )
     assert learning_rate(config, 999, 1000) == pytest.approx(2 * end, rel=1e-4)
 
 
@@ -268,8 +340,12 @@ def test_schedules_at_start_middle_and_end(schedule, start, middle, end):
 @given(t=st.integers(0, 400), T=st.integers(400, 500))
 def test_schedules_are_minimind_s_formulas(t, T):
     lr = 5e-4
-    assert learning_rate(TrainConfig(), t, T) == pytest.approx(lr / 10 + 0.5 * lr * (1 + math.cos(math.pi * t / T)))
-    assert learning_rate(TrainConfig(schedule="minimind"), t, T) == pytest.approx(lr * (0.1 + 0.45 * (1 + math.cos(math.pi * t / T))))
+    assert learning_rate(TrainConfig(), t, T) == pytest.approx(
+        lr / 10 + 0.5 * lr * (1 + math.cos(math.pi * t / T))
+    )
+    assert learning_rate(TrainConfig(schedule="minimind"), t, T) == pytest.approx(
+        lr * (0.1 + 0.45 * (1 + math.cos(math.pi * t / T)))
+    )
 
 
 def test_max_steps_stops_early_and_does_not_reshape_the_schedule():
@@ -282,7 +358,10 @@ def test_max_steps_stops_early_and_does_not_reshape_the_schedule():
 def test_a_frozen_model_only_looks():
     model, data = tiny(), toy()
     records = list(train(model, data, PLAIN.replace(optimizer="none", order="shuffle")))
-    assert all(torch.equal(a, b) and a.grad is None for a, b in zip(model.parameters(), tiny().parameters()))
+    assert all(
+        torch.equal(a, b) and a.grad is None
+        for a, b in zip(model.parameters(), tiny().parameters())
+    )
     seen = np.full(11, np.nan)
     for record in records:
         seen[record.rows] = record.sample_losses
@@ -292,8 +371,13 @@ def test_a_frozen_model_only_looks():
 
 def test_probes_are_measured_every_n_steps_before_the_update():
     model, probe = tiny(), toy(5, seed=1)
-    before, measured = [mean_loss(model, probe)], {}  # before[step] is measured here, between the steps
-    for record in train(model, toy(), PLAIN.replace(batch_size=2, probe_every=2), probes={"held out": probe}):
+    before, measured = (
+        [mean_loss(model, probe)],
+        {},
+    )  # before[step] is measured here, between the steps
+    for record in train(
+        model, toy(), PLAIN.replace(batch_size=2, probe_every=2), probes={"held out": probe}
+    ):
         if record.probes:
             measured[record.step] = record.probes["held out"]
         before.append(mean_loss(model, probe))
@@ -310,7 +394,14 @@ def test_no_probe_is_measured_unless_asked_for():
 
 def test_should_stop_is_asked_before_each_step():
     answers = iter([False, False, True])
-    assert len(list(train(tiny(), toy(), PLAIN.replace(batch_size=2), should_stop=lambda: next(answers)))) == 2
+    assert (
+        len(
+            list(
+                train(tiny(), toy(), PLAIN.replace(batch_size=2), should_stop=lambda: next(answers))
+            )
+        )
+        == 2
+    )
     assert list(train(tiny(), toy(), PLAIN, should_stop=lambda: True)) == []
 
 
@@ -320,8 +411,13 @@ def test_closing_midway_leaves_the_model_of_the_last_step():
     steps = train(closed, toy(), config)
     records = [next(steps) for _ in range(3)]
     steps.close()
-    assert [r.loss for r in train(stopped, toy(), config.replace(max_steps=3))] == [r.loss for r in records]
-    assert all(torch.equal(a, b) and a.isfinite().all() for a, b in zip(closed.parameters(), stopped.parameters()))
+    assert [r.loss for r in train(stopped, toy(), config.replace(max_steps=3))] == [
+        r.loss for r in records
+    ]
+    assert all(
+        torch.equal(a, b) and a.isfinite().all()
+        for a, b in zip(closed.parameters(), stopped.parameters())
+    )
 
 
 def raises_without_a_step(model: torch.nn.Module, steps) -> NonFiniteLoss:
@@ -341,14 +437,21 @@ def test_a_poisoned_weight_stops_the_run_before_the_update(optimizer):
     model = tiny()
     with torch.no_grad():
         model.blocks[1].feed_forward.up_proj.weight[0, 0] = math.nan
-    error = raises_without_a_step(model, train(model, toy(), PLAIN.replace(optimizer=optimizer, batch_size=3)))
-    assert error.step == 0 and error.rows.tolist() == [0, 1, 2] and "weights themselves" in error.cause
+    error = raises_without_a_step(
+        model, train(model, toy(), PLAIN.replace(optimizer=optimizer, batch_size=3))
+    )
+    assert (
+        error.step == 0 and error.rows.tolist() == [0, 1, 2] and "weights themselves" in error.cause
+    )
     assert all(part in str(error) for part in ("step 0", "0, 1, 2", error.cause))
 
 
 def test_a_huge_learning_rate_stops_the_run_before_the_update():
     model = tiny().float()
-    error = raises_without_a_step(model, train(model, toy(), PLAIN.replace(optimizer="adamw", batch_size=2, learning_rate=1e25)))
+    error = raises_without_a_step(
+        model,
+        train(model, toy(), PLAIN.replace(optimizer="adamw", batch_size=2, learning_rate=1e25)),
+    )
     assert error.step > 0 and error.rows.tolist() == [2 * error.step, 2 * error.step + 1]
     assert "learning rate that is too high" in error.cause and "e+25" in error.cause
 
@@ -385,7 +488,11 @@ def test_an_unknown_order_is_an_error_before_the_first_step():
 
 @pytest.mark.parametrize("optimizer", ["sgd", "none"])
 def test_a_batch_without_supervised_tokens_is_an_error_that_names_its_rows(optimizer):
-    steps = train(Lookup(), encoded([A, B, NOTHING, NOTHING]), PLAIN.replace(batch_size=2, optimizer=optimizer))
+    steps = train(
+        Lookup(),
+        encoded([A, B, NOTHING, NOTHING]),
+        PLAIN.replace(batch_size=2, optimizer=optimizer),
+    )
     next(steps)
     with pytest.raises(ValueError, match=r"step 1: no supervised token in rows 2, 3.*max_seq_len"):
         next(steps)
@@ -414,7 +521,10 @@ def test_a_device_that_is_not_there_is_an_error(monkeypatch, name):
 def test_a_description_survives_json():
     model, config = tiny(), PLAIN.replace(betas=(0.8, 0.9))
     info = json.loads(json.dumps(describe(model, config, name="a run")))
-    assert ModelConfig.from_dict(info["model_config"]) == model.config and TrainConfig.from_dict(info["train_config"]) == config
+    assert (
+        ModelConfig.from_dict(info["model_config"]) == model.config
+        and TrainConfig.from_dict(info["train_config"]) == config
+    )
     assert info["name"] == "a run" and info["environment"]["device"] == "cpu"
 
 
@@ -437,8 +547,15 @@ for seed in (3, 4):
 
 
 def test_the_same_seed_gives_the_same_run_bit_for_bit_in_two_processes_with_any_number_of_workers():
-    processes = [subprocess.Popen([sys.executable, "-c", FINGERPRINTS], stdout=subprocess.PIPE, text=True,
-                                  env={**os.environ, "MINIMIND_LITE_WORKERS": workers}) for workers in ("1", "3")]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", FINGERPRINTS],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "MINIMIND_LITE_WORKERS": workers},
+        )
+        for workers in ("1", "3")
+    ]
     first, again = (process.communicate(timeout=120)[0].split() for process in processes)
     assert first == again
     assert len(set(first)) == 2  # one for each seed
@@ -450,14 +567,27 @@ def test_the_same_seed_gives_the_same_run_bit_for_bit_in_two_processes_with_any_
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 @pytest.mark.parametrize("stop", [1, 3, 4])
 def test_a_run_that_is_carried_on_is_the_run_without_a_break(optimizer, stop):
-    config = PLAIN.replace(order="shuffle", batch_size=4, epochs=2, optimizer=optimizer, learning_rate=0.01, momentum=0.9)
+    config = PLAIN.replace(
+        order="shuffle",
+        batch_size=4,
+        epochs=2,
+        optimizer=optimizer,
+        learning_rate=0.01,
+        momentum=0.9,
+    )
     data, whole, broken = toy(), tiny(), tiny()
     expected = list(train(whole, data, config))
     carried = make_optimizer(broken, config)
     first = list(train(broken, data, config.replace(max_steps=stop), optimizer=carried))
     second = list(train(broken, data, config, optimizer=carried, start_step=stop))
     for a, b in zip(expected, first + second, strict=True):
-        assert (a.step, a.epoch, a.samples_seen, a.loss, a.lr) == (b.step, b.epoch, b.samples_seen, b.loss, b.lr)
+        assert (a.step, a.epoch, a.samples_seen, a.loss, a.lr) == (
+            b.step,
+            b.epoch,
+            b.samples_seen,
+            b.loss,
+            b.lr,
+        )
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), broken.parameters()))
 
 
@@ -470,11 +600,15 @@ def test_a_weight_of_nought_is_a_row_left_out_and_a_weight_of_two_a_row_said_twi
         return torch.cat([p.grad.flatten() for p in model.parameters()])
 
     assert torch.allclose(gradient([0, 1, 2], np.array([1, 0, 1])), gradient([0, 2]), atol=1e-12)
-    assert torch.allclose(gradient([0, 1, 2], np.array([1, 2, 1])), gradient([0, 1, 1, 2]), atol=1e-12)
+    assert torch.allclose(
+        gradient([0, 1, 2], np.array([1, 2, 1])), gradient([0, 1, 1, 2]), atol=1e-12
+    )
 
 
 def test_reported_losses_are_not_weighted():
-    a, b = (next(train(tiny(), toy(8), PLAIN, row_weights=w)) for w in (None, np.linspace(0.1, 3, 8)))
+    a, b = (
+        next(train(tiny(), toy(8), PLAIN, row_weights=w)) for w in (None, np.linspace(0.1, 3, 8))
+    )
     assert a.loss == b.loss and (a.sample_losses == b.sample_losses).all()
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from minimind_lite import assets, browser
+from minimind_lite.bench import browser
+from minimind_lite.files import shipped
 
 WHY_NOT = browser.missing()
 pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT or "there is a browser")
@@ -37,7 +38,9 @@ class Bench:
         self.page = browser.open_notebook(chrome, address, lesson)
         self.page.on("pageerror", lambda e: self.errors.append(str(e)))
         browser.run_all(self.page)
-        self.cell = self.page.locator(".jp-CodeCell", has=self.page.locator("img.widget-image")).first
+        self.cell = self.page.locator(
+            ".jp-CodeCell", has=self.page.locator("img.widget-image")
+        ).first
         self.cell.locator("img.widget-image").wait_for(timeout=30_000)
         self.cell.scroll_into_view_if_needed()
 
@@ -56,13 +59,19 @@ class Bench:
         self.cell.get_by_role("button", name=name, exact=True).click()
 
     def knob(self, label, option):
-        self.cell.locator(".widget-dropdown", has=self.page.get_by_text(label, exact=True)).locator("select").select_option(label=option)
+        self.cell.locator(".widget-dropdown", has=self.page.get_by_text(label, exact=True)).locator(
+            "select"
+        ).select_option(label=option)
 
     def picture(self):
         return self.cell.locator("img.widget-image").evaluate(SRC)
 
     def new_picture(self, old):
-        self.page.wait_for_function("o => [...document.querySelectorAll('img.widget-image')].every(e => e.src !== o)", arg=old, timeout=20_000)
+        self.page.wait_for_function(
+            "o => [...document.querySelectorAll('img.widget-image')].every(e => e.src !== o)",
+            arg=old,
+            timeout=20_000,
+        )
 
     def shot(self, name):
         """A screenshot for the README, where one is asked for."""
@@ -127,7 +136,9 @@ def test_lesson_00_answers_trains_and_stops(first_lesson):
     lab.press("Pause")
     held = lab.until("Paused at step")
     lab.page.wait_for_timeout(1200)
-    assert lab.status() == held and int(re.search(r"step (\d+)", held)[1]) >= done, "paused is paused"
+    assert lab.status() == held and int(re.search(r"step (\d+)", held)[1]) >= done, (
+        "paused is paused"
+    )
     lab.press("Run")
     lab.until(r"Training: step")
     lab.press("Stop")
@@ -154,8 +165,12 @@ def test_lesson_12_opens_a_spike_and_the_text_is_the_file_s(last_lesson):
     lab.cell.get_by_role("button", name=re.compile("^3: ")).click()
     details = lab.cell.locator("details[open]").first
     details.wait_for(timeout=20_000)
-    text, row = details.inner_text(), int(re.search(r"opened=(\d+)", lab.cell.locator("input[type=text]").last.input_value())[1]) * 16
-    batch = assets.conversations()[row:row + 16]
+    text, row = (
+        details.inner_text(),
+        int(re.search(r"opened=(\d+)", lab.cell.locator("input[type=text]").last.input_value())[1])
+        * 16,
+    )
+    batch = shipped.conversations()[row : row + 16]
     words = lambda t: re.sub(r"\s+", "", t)
     assert any(words(c.messages[1][1])[:40] in words(text) for c in batch), text[:300]
     assert any(str(c.line) in text for c in batch)
@@ -200,7 +215,9 @@ def test_the_keyboard_is_enough(first_lesson):
     """Tab to Run, Enter, and it trains; Tab to Stop, Enter, and it stops."""
     lab = first_lesson
     lab.start()
-    lab.cell.locator(".widget-dropdown", has=lab.page.get_by_text("batch size", exact=True)).locator("select").focus()
+    lab.cell.locator(
+        ".widget-dropdown", has=lab.page.get_by_text("batch size", exact=True)
+    ).locator("select").focus()
     tab_to(lab.page, "Run")
     lab.page.keyboard.press("Enter")
     lab.until(r"Training: step \d")
@@ -229,7 +246,9 @@ def test_clearing_the_cell_pauses_the_run(first_lesson):
     assert lab.train()
     lab.cell.locator(".cm-content").first.click()
     lab.page.keyboard.press("Escape")
-    lab.page.evaluate("() => { window.jupyterapp.commands.execute('notebook:clear-cell-output'); return null }")
+    lab.page.evaluate(
+        "() => { window.jupyterapp.commands.execute('notebook:clear-cell-output'); return null }"
+    )
     lab.page.wait_for_function("() => !document.querySelector('img.widget-image')", timeout=10_000)
     lab.page.wait_for_timeout(1500)  # what was under way is answered
     status = "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status"

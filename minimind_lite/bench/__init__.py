@@ -1,0 +1,1 @@
+"""How fast: steps, streaming, where time goes, the lab."""

@@ -1,0 +1,1 @@
+"""Everything that touches the disk: shipped files, models, run folders, the cache, provenance."""

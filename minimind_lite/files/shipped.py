@@ -1,0 +1,118 @@
+"""The files that come with the project, by name: corpus, probes, tokenizer, base models, recorded runs.
+
+`segments` reads the ground truth of where the odd rows lie. Experiments and the domain strip
+under a curve may use it; an instrument (`spikes`) never does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from minimind_lite.chat import Chat, EncodedRows, load_tokenizer
+from minimind_lite.config import ModelConfig
+from minimind_lite.conversations import Conversation, read
+from minimind_lite.files.model_file import load_model
+from minimind_lite.model import LanguageModel
+from minimind_lite.records import Run
+
+BASES = ("nano", "lite")  # sizes of which a pretrained checkpoint is shipped
+DOMAINS = ("zh", "code", "en", "math", "zh_classical")
+NAMES = {
+    "zh": "Chinese",
+    "code": "code",
+    "en": "English",
+    "math": "maths",
+    "zh_classical": "classical Chinese",
+}
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Rows start .. stop-1 of the SFT file, all of one domain."""
+
+    domain: str
+    start: int
+    stop: int
+
+    @property
+    def name(self) -> str:
+        """For people: English, maths ..."""
+        return NAMES[self.domain]
+
+
+def folder() -> Path:
+    """The project's data folder: MINIMIND_LITE_DATA, or `data/` beside the package.
+
+    Raises `FileNotFoundError` with advice where the data did not come along.
+    """
+    path = Path(
+        os.environ.get("MINIMIND_LITE_DATA") or Path(__file__).resolve().parents[2] / "data"
+    )
+    if not (path / "sft.jsonl").exists():
+        raise FileNotFoundError(
+            f"no sft.jsonl in {path}: run from a clone of the repository (pip install -e .), "
+            "or set MINIMIND_LITE_DATA to its data folder."
+        )
+    return path
+
+
+def chat() -> Chat:
+    """Chat template with the shipped tokenizer."""
+    return Chat(load_tokenizer(folder() / "tokenizer.json"))
+
+
+def conversations() -> list[Conversation]:
+    """The conversations of data/sft.jsonl, in file order."""
+    return list(read(folder() / "sft.jsonl"))
+
+
+def sft_rows(chat: Chat, max_len: int = 512) -> EncodedRows:
+    """data/sft.jsonl, encoded."""
+    return chat.encode_rows(conversations(), max_len)
+
+
+def _truth() -> dict:
+    return json.loads((folder() / "sft.blocks.json").read_text(encoding="utf-8"))
+
+
+def segments() -> list[Segment]:
+    """Ground truth: the odd segments of data/sft.jsonl, in file order."""
+    return [Segment(**s) for s in _truth()["segments"]]
+
+
+def probes(chat: Chat, max_len: int = 512) -> dict[str, EncodedRows]:
+    """Held-out conversations by domain (`DOMAINS`; the three Chinese ones as "zh"), encoded."""
+    truth, rows = _truth(), list(read(folder() / "probes.jsonl"))
+    size = truth["probe_rows_per_domain"]
+    groups: dict[str, list[Conversation]] = {name: [] for name in DOMAINS}
+    for i, domain in enumerate(truth["probe_domains"]):
+        groups[domain if domain in groups else "zh"] += rows[i * size : (i + 1) * size]
+    return {name: chat.encode_rows(group, max_len) for name, group in groups.items()}
+
+
+def base_model(name: str = "nano", *, device: str = "cpu") -> LanguageModel:
+    """A fresh copy of the pretrained `nano` or `lite`. Raises `ValueError` for a name without a checkpoint."""
+    path = folder() / f"base_{name}.safetensors"
+    if not path.exists():
+        raise ValueError(
+            f"no base checkpoint for {name!r}; data/ holds "
+            f"{', '.join(sorted(p.stem.removeprefix('base_') for p in folder().glob('base_*.safetensors')))}. "
+            f"Other presets ({', '.join(ModelConfig.PRESETS)}) start from random weights."
+        )
+    return load_model(path, device=device)
+
+
+def recorded_run(name: str) -> Run:
+    """A run recorded under data/runs/. Raises `ValueError` for an unknown name."""
+    path = folder() / "runs" / name
+    if not path.exists():
+        names = (
+            sorted(p.name for p in (folder() / "runs").glob("*"))
+            if (folder() / "runs").exists()
+            else []
+        )
+        raise ValueError(f"no recorded run {name!r}; recorded: {', '.join(names)}.")
+    return Run.load(path)

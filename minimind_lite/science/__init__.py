@@ -1,0 +1,1 @@
+"""Experiments declared before they run, their records, and verdicts computed from them."""
