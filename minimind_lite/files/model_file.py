@@ -1,14 +1,13 @@
 """A model on disk: one safetensors file that carries its own configuration.
 
-Written to a temporary name and renamed, so a reader never meets half a file; loaded strictly,
-so a missing or extra tensor is an error and not a silent re-initialisation (MiniMind's
-`strict=False` hides both). No pickle: loading a checkpoint runs no code.
+It is written whole or not at all, so a reader never meets half a file. It is loaded strictly:
+a missing or extra tensor is an error, not a silent fresh start (MiniMind's `strict=False` hides
+both). There is no pickle in it, so loading a model runs no code.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import torch
@@ -16,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from minimind_lite.config import ModelConfig
+from minimind_lite.files.work import write_then_rename
 from minimind_lite.model import LanguageModel
 
 
@@ -23,25 +23,19 @@ def save_model(
     path: str | Path, model: LanguageModel, *, dtype: torch.dtype = torch.float32
 ) -> None:
     """Write weights (in `dtype`) and configuration to `path`, atomically."""
-    path = Path(path)
     tensors = {
         name: p.detach().to("cpu", dtype).contiguous() for name, p in model.named_parameters()
     }
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
+    with write_then_rename(path) as temporary:
         save_file(tensors, temporary, metadata={"model_config": json.dumps(model.config.to_dict())})
-        temporary.chmod(
-            0o644
-        )  # safetensors makes it private; a shared installation must be able to read it
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        # safetensors makes it private; a shared installation must be able to read it.
+        temporary.chmod(0o644)
 
 
 def load_model(path: str | Path, *, device: str = "cpu") -> LanguageModel:
     """Read a model written by `save_model`, in fp32 whatever the stored type.
 
-    Raises `ValueError` where the file is no such checkpoint, or its tensors don't fit its configuration.
+    Raises `ValueError` where the file is none, or its tensors don't fit its configuration.
     """
     try:
         with safe_open(path, framework="pt", device="cpu") as stored:
@@ -53,7 +47,8 @@ def load_model(path: str | Path, *, device: str = "cpu") -> LanguageModel:
         ) from None
     if "model_config" not in metadata:
         raise ValueError(
-            f"{path} is a safetensors file without a model_config: it was not written by save_model."
+            f"{path} is a safetensors file without a model_config: "
+            "it was not written by save_model."
         )
     try:
         config = ModelConfig.from_dict(json.loads(metadata["model_config"]))

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from minimind_lite.config import ModelConfig
-from minimind_lite.files import model_file
+from minimind_lite.files import model_file, work
 from minimind_lite.files.model_file import load_model, save_model
 from minimind_lite.model import LanguageModel
 
@@ -76,7 +76,7 @@ def test_a_failed_save_leaves_the_old_file_and_no_other(saved, monkeypatch, at):
     target, name, broken = (
         (model_file, "save_file", half_a_file)
         if at == "while writing"
-        else (model_file.os, "replace", refused)
+        else (work.os, "replace", refused)
     )
     monkeypatch.setattr(target, name, broken)
     old = saved.read_bytes()

@@ -1,0 +1,71 @@
+"""The learner's files: the folder `my_work/`, the predictions in it, and writing a file whole.
+
+There is one such folder, whether a lesson, the lab or the command line writes: the one that
+MINIMIND_LITE_WORK names, else `my_work/` beside the clone that the package is imported from,
+else `my_work/` where the command runs. Git ignores it, so no update ever conflicts with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+CLONE = Path(__file__).resolve().parents[2]  # the folder above the package
+
+
+def work_folder() -> Path:
+    """Where the learner's own files go; made when first needed. Raises `OSError`."""
+    beside = CLONE if (CLONE / "pyproject.toml").exists() else Path.cwd()
+    folder = Path(os.environ.get("MINIMIND_LITE_WORK") or beside / "my_work")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def write_then_rename(path: str | Path) -> Iterator[Path]:
+    """A temporary name beside `path` to write to; what lies there at the end replaces `path`.
+
+    So a reader sees the old file or the whole new one, never half of it. After an error the old
+    file is still in its place and nothing else is left. The temporary name begins with a dot:
+    readers of Parquet folders pass over it. A folder may be written the same way, where `path`
+    does not exist or is an empty folder.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+def predictions() -> dict[str, dict[str, object]]:
+    """All predictions so far, by key: question, choice, confidence, reason.
+
+    Raises `ValueError` where the file is damaged.
+    """
+    path = work_folder() / "predictions.json"
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:  # not UTF-8, or not JSON
+        raise ValueError(f"{path} is damaged ({error}); repair or delete it.") from None
+    if not (isinstance(stored, dict) and all(isinstance(p, dict) for p in stored.values())):
+        raise ValueError(f"{path} is damaged (it holds no table of predictions); delete it.")
+    return stored
+
+
+def save_prediction(key: str, prediction: Mapping[str, object]) -> None:
+    """Keep one prediction beside the others. Raises `OSError`, `ValueError` as `predictions` does."""
+    table = predictions() | {key: dict(prediction)}
+    with write_then_rename(work_folder() / "predictions.json") as temporary:
+        temporary.write_text(json.dumps(table, indent=1, ensure_ascii=False), encoding="utf-8")
