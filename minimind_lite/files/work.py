@@ -65,7 +65,7 @@ def predictions() -> dict[str, dict[str, object]]:
 
 
 def save_prediction(key: str, prediction: Mapping[str, object]) -> None:
-    """Keep one prediction beside the others. Raises `OSError`, `ValueError` as `predictions` does."""
+    """Keep one prediction beside the others. Raises `OSError`, or `ValueError` as above."""
     table = predictions() | {key: dict(prediction)}
     with write_then_rename(work_folder() / "predictions.json") as temporary:
         temporary.write_text(json.dumps(table, indent=1, ensure_ascii=False), encoding="utf-8")
