@@ -18,7 +18,6 @@ from typing import BinaryIO
 ROLES = ("system", "user", "assistant")
 BOM = b"\xef\xbb\xbf"  # UTF-8's byte order mark, which some editors put at the start of a file
 MAX_LINE_BYTES = 1 << 20  # a conversation of a million bytes is a broken file, not a conversation
-LARGE_FILE_BYTES = 256 << 20  # beyond this, `load` hands over a memory-mapped data set
 
 
 @dataclass(frozen=True)
@@ -223,81 +222,3 @@ def write(path: str | Path, conversations: list[tuple[tuple[str, str], ...]]) ->
         for messages in conversations:
             turns = [{"role": role, "content": content} for role, content in messages]
             stream.write(json.dumps({"conversations": turns}, ensure_ascii=False) + "\n")
-
-
-def as_dataset(path: str | Path, *, on_error: str = "raise", cache_dir: str | Path | None = None):
-    """A memory-mapped `datasets.Dataset` (columns roles, contents, line, offset) of a large file.
-
-    Built once by streaming, then read from disk: memory stays flat whatever the file's size.
-    The cache key holds the file's size and time of change, so an edited file is read anew.
-    """
-    import datasets  # half a second to import: only who needs it pays
-
-    datasets.disable_progress_bars()
-    stat = Path(path).stat()
-    features = datasets.Features(
-        {
-            "roles": datasets.List(datasets.Value("string")),
-            "contents": datasets.List(datasets.Value("string")),
-            "line": datasets.Value("int64"),
-            "offset": datasets.Value("int64"),
-        }
-    )
-    if (
-        next(read(path, on_error=on_error), None) is None
-    ):  # the library refuses to make an empty set this way
-        return datasets.Dataset.from_dict({name: [] for name in features}, features=features)
-    try:
-        return datasets.Dataset.from_generator(
-            _dataset_rows,
-            features=features,
-            cache_dir=None if cache_dir is None else str(cache_dir),
-            gen_kwargs={
-                "path": str(Path(path).resolve()),
-                "on_error": on_error,
-                "version": (stat.st_size, stat.st_mtime_ns),
-            },
-        )
-    except datasets.exceptions.DatasetGenerationError as error:
-        raise (error.__cause__ or error) from None  # the cause names the line; the wrapper does not
-
-
-def _dataset_rows(path: str, on_error: str, version: tuple[int, int]) -> Iterator[dict]:
-    for c in read(path, on_error=on_error):
-        roles, contents = zip(*c.messages)
-        yield {"roles": list(roles), "contents": list(contents), "line": c.line, "offset": c.offset}
-
-
-class DatasetView:
-    """A sequence of `Conversation`s over a memory-mapped data set made by `as_dataset`."""
-
-    def __init__(self, dataset, file: str) -> None:
-        self.dataset, self.file = dataset, file
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> Conversation:
-        row = self.dataset[int(index)]
-        return Conversation(
-            tuple(zip(row["roles"], row["contents"])), self.file, row["line"], row["offset"]
-        )
-
-
-def load(
-    path: str | Path,
-    *,
-    on_error: str = "raise",
-    report: ReadReport | None = None,
-    large: int = LARGE_FILE_BYTES,
-) -> list[Conversation] | DatasetView:
-    """All conversations of a file: a list if it is small, memory-mapped beyond `large` bytes.
-
-    `report` as in `read`; a large file is then read once more to fill it.
-    """
-    if Path(path).stat().st_size <= large:
-        return list(read(path, on_error=on_error, report=report))
-    if report is not None:
-        for _ in read(path, on_error=on_error, report=report):
-            pass
-    return DatasetView(as_dataset(path, on_error=on_error), str(path))

@@ -1,20 +1,15 @@
 """The reader loses nothing silently: every line is read, or named with its place, its fault and a way out."""
 
 import json
-import os
 import tracemalloc
 
-import datasets
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from minimind_lite.conversations import (
     BadLineError,
-    DatasetView,
     ReadReport,
-    as_dataset,
-    load,
     parse_line,
     read,
     read_at,
@@ -312,59 +307,3 @@ def test_a_line_can_be_parsed_by_itself():
 def test_a_conversation_shows_who_speaks(path):
     path.write_bytes(GOOD)
     assert str(next(read(path))) == "user: Hello?\nassistant: Hello."
-
-
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    """A cache of the test's own, so that no data set of another run answers."""
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    return tmp_path / "cache"
-
-
-def rows(dataset):
-    return [(tuple(zip(r["roles"], r["contents"])), r["line"], r["offset"]) for r in dataset]
-
-
-def test_a_data_set_has_the_rows_of_the_file(path, tmp_path):
-    path.write_bytes(GOOD + b"\nbad\n" + line(("system", "s"), ("user", "你"), ("assistant", "b")))
-    dataset = as_dataset(path, on_error="skip", cache_dir=tmp_path)
-    assert rows(dataset) == [(c.messages, c.line, c.offset) for c in read(path, on_error="skip")]
-    assert dataset.cache_files and all(
-        f["filename"].startswith(str(tmp_path)) for f in dataset.cache_files
-    )
-
-
-def test_a_data_set_follows_its_file(path, tmp_path):
-    path.write_bytes(GOOD)
-    first = as_dataset(path, cache_dir=tmp_path)
-    assert (
-        as_dataset(path, cache_dir=tmp_path).cache_files == first.cache_files
-    )  # nothing changed: read from disk
-    stat = path.stat()
-    path.write_bytes(GOOD.replace(b"Hello.", b"Byebye"))  # as many bytes, so only the time tells
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
-    assert rows(as_dataset(path, cache_dir=tmp_path))[0][0] == (
-        ("user", "Hello?"),
-        ("assistant", "Byebye"),
-    )
-
-
-def test_a_small_file_becomes_a_list_and_a_large_one_a_view_with_the_same_rows(path, cache):
-    path.write_bytes(GOOD + b"\n" + line(("user", "a"), ("assistant", "b")) + b"\n")
-    small, large = load(path), load(path, large=0)
-    assert isinstance(small, list) and isinstance(large, DatasetView)
-    assert len(large) == 2 and list(large) == small and large[-1] == small[-1]
-    assert isinstance(load(path, large=path.stat().st_size), list)
-
-
-def test_a_large_file_has_the_same_bad_lines(path, cache):
-    path.write_bytes(GOOD + b"\nbad\n")
-    with pytest.raises(BadLineError, match=r"line 2 \(byte .*not JSON"):
-        load(path, large=0)
-    assert [c.line for c in load(path, large=0, on_error="skip")] == [1]
-
-
-def test_a_large_file_of_bad_lines_only_is_an_empty_sequence(path, cache):
-    path.write_bytes(b"bad\n")
-    assert list(load(path, on_error="skip")) == []
-    assert list(load(path, large=0, on_error="skip")) == []
