@@ -1,30 +1,40 @@
 """MiniMind's JSONL, line by line: every conversation keeps its file, line and byte offset.
 
 One line is one conversation, {"conversations": [{"role": "user", "content": "..."}, ...]}.
-The common JSON loaders give no line numbers and stop at the first bad line, and a spike can
-only be traced to its text through that number; so the reader is our own. Nothing is lost
-silently: a bad line either raises an error that says where and what, or is counted and
-listed, and conversations read + lines skipped = lines in the file, always.
+The common JSON loaders give no line numbers and stop at the first bad line. A spike can only be
+traced to its text through that number, so this reader is our own. Nothing is lost silently: a
+bad line either raises an error that says where and what, or is counted and listed.
+Conversations read + lines skipped = lines in the file, always.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+Messages = tuple[tuple[str, str], ...]  # (role, content) of each turn
+
 ROLES = ("system", "user", "assistant")
 BOM = b"\xef\xbb\xbf"  # UTF-8's byte order mark, which some editors put at the start of a file
 MAX_LINE_BYTES = 1 << 20  # a conversation of a million bytes is a broken file, not a conversation
+MAX_LISTED = 10  # bad lines that a report shows
+EXPECTED = 'Expected {"conversations": [{"role": "user", "content": "..."}, ...]}.'
+KINDS: dict[type, str] = {
+    type(None): "null",
+    bool: "true or false",
+    list: "a list",
+    dict: "an object",
+}
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """Messages in order, as (role, content) pairs, and where they were found."""
+    """Messages in order, and where they stand."""
 
-    messages: tuple[tuple[str, str], ...]
+    messages: Messages
     file: str
     line: int  # counted from 1, as editors do
     offset: int  # bytes before the line, so that `read_at` can jump there
@@ -35,16 +45,16 @@ class Conversation:
 
 @dataclass(frozen=True)
 class BadLine:
-    """A line that is no conversation: where, what was found, what to do."""
+    """A line that is no conversation: where it is, what is wrong, what to do."""
 
     file: str
     line: int
     offset: int
-    found: str
+    problem: str
     advice: str
 
     def __str__(self) -> str:
-        return f"{self.file}, line {self.line} (byte {self.offset}): {self.found}. {self.advice}"
+        return f"{self.file}, line {self.line} (byte {self.offset}): {self.problem}. {self.advice}"
 
 
 class BadLineError(ValueError):
@@ -57,33 +67,57 @@ class BadLineError(ValueError):
 
 @dataclass
 class ReadReport:
-    """What `read` met so far; complete once it is exhausted: read + skipped = lines."""
+    """What `read` did so far; complete once it is exhausted: read + skipped = lines."""
 
     read: int = 0
     skipped: list[BadLine] = field(default_factory=list)
 
     @property
     def lines(self) -> int:
-        """Lines seen, good and bad."""
+        """Lines read, good and bad."""
         return self.read + len(self.skipped)
 
     def __str__(self) -> str:
-        shown = "".join(f"\n  {bad}" for bad in self.skipped[:10])
-        more = f"\n  ... and {len(self.skipped) - 10} more" if len(self.skipped) > 10 else ""
-        return f"{self.read:,} conversations read, {len(self.skipped):,} lines skipped, {self.lines:,} lines.{shown}{more}"
+        listed = [f"  {bad}" for bad in self.skipped[:MAX_LISTED]]
+        if len(self.skipped) > MAX_LISTED:
+            listed.append(f"  ... and {len(self.skipped) - MAX_LISTED} more")
+        counts = (
+            f"{self.read:,} conversations read, {len(self.skipped):,} lines skipped, "
+            f"{self.lines:,} lines."
+        )
+        return "\n".join([counts, *listed])
 
 
 class _Malformed(Exception):
-    def __init__(self, found: str, advice: str) -> None:
-        super().__init__(found)
-        self.found, self.advice = found, advice
+    def __init__(self, problem: str, advice: str) -> None:
+        super().__init__(problem)
+        self.problem, self.advice = problem, advice
+
+
+def shorten(text: str, length: int = 80) -> str:
+    """The first `length` characters at most, with an ellipsis where more follow."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def parse_line(raw: bytes) -> Messages:
+    """Messages of one line of bytes. Raises an error that says what is wrong and what to do."""
+    text = _decode(raw.rstrip(b"\r\n"))
+    if not text.strip():
+        raise _Malformed("an empty line", "Delete it.")
+    data = _parse_json(text)
+    turns = data.get("conversations") if isinstance(data, dict) else None
+    if not isinstance(turns, list) or not turns:
+        raise _Malformed(f'no list under the key "conversations"{_keys(data)}', EXPECTED)
+    _check_roles(turns)
+    return tuple((turn["role"], _content(turn, i)) for i, turn in enumerate(turns, 1))
 
 
 def _decode(raw: bytes) -> str:
     if b"\0" in raw:
         raise _Malformed(
             f"NUL byte at position {raw.index(0)} of the line",
-            "The file was cut or written with another encoding (UTF-16?); download it again or convert it to UTF-8.",
+            "This is no UTF-8 text: a binary file, UTF-16, or a file that was cut. "
+            "Download it again or convert it to UTF-8.",
         )
     try:
         return raw.decode("utf-8")
@@ -94,65 +128,59 @@ def _decode(raw: bytes) -> str:
         ) from None
 
 
-def parse_line(raw: bytes) -> tuple[tuple[str, str], ...]:
-    """Messages of one line of bytes. Raises an error whose text says what was found and what to do."""
-    text = _decode(raw.rstrip(b"\r\n"))
-    if not text.strip():
-        raise _Malformed("an empty line", "Delete it.")
+def _parse_json(text: str) -> object:
     try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise _Malformed(
-            f"not JSON ({error})", "Each line must be one whole JSON object."
-        ) from None
-    turns = data.get("conversations") if isinstance(data, dict) else None
-    if not isinstance(turns, list) or not turns:
-        raise _Malformed(
-            'no list under the key "conversations"',
-            'Expected {"conversations": [{"role": "user", "content": "..."}, ...]}.',
-        )
-    return tuple(_message(turn, i) for i, turn in enumerate(turns)) if _roles(turns) else ()
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        problem = f"{error.msg} at character {error.pos + 1} of the line"
+    except (ValueError, RecursionError) as error:  # a huge integer; too many brackets
+        problem = str(error)
+    raise _Malformed(f"not JSON ({problem})", "Each line must be one whole JSON object.")
 
 
-def _roles(turns: list) -> bool:
+def _keys(value: object) -> str:
+    """For a message: the keys of an object, nothing for another value."""
+    return f"; its keys: {shorten(', '.join(value))}" if isinstance(value, dict) else ""
+
+
+def _check_roles(turns: list[object]) -> None:
     roles = [turn.get("role") if isinstance(turn, dict) else None for turn in turns]
-    talk = roles[1:] if roles[0] == "system" else roles
-    expected = [ROLES[1 + i % 2] for i in range(len(talk))]
-    if talk != expected:
-        at = next(i for i, (got, want) in enumerate(zip(talk, expected)) if got != want)
-        raise _Malformed(
-            f"wrong roles: turn {at + 1 + len(roles) - len(talk)} is {talk[at]!r}, expected {expected[at]!r}",
-            "After an optional system message, user and assistant take turns, user first.",
-        )
-    if "assistant" not in talk:
+    first = 1 if roles[0] == "system" else 0
+    for i, role in enumerate(roles[first:], first):
+        if not isinstance(role, str):
+            raise _Malformed(f"turn {i + 1} has no role{_keys(turns[i])}", EXPECTED)
+        expected = ROLES[1 + (i - first) % 2]
+        if role != expected:
+            raise _Malformed(
+                f"wrong roles: turn {i + 1} is {shorten(repr(role))}, expected {expected!r}",
+                "After an optional system message, user and assistant take turns, user first.",
+            )
+    if "assistant" not in roles:
         raise _Malformed(
             "no assistant turn",
             "Without an answer there is nothing to learn from; delete the line.",
         )
-    return True
 
 
-def _message(turn: dict, index: int) -> tuple[str, str]:
-    content = turn.get("content")
-    if not isinstance(content, str) or not content.strip():
-        raise _Malformed(
-            f"empty content in turn {index + 1} ({turn['role']})", "Fill it or delete the line."
-        )
-    if not content.isascii() and not _is_whole(content):
-        raise _Malformed(
-            f"half a surrogate pair in turn {index + 1}",
-            "The JSON was written with broken \\u escapes; write it again.",
-        )
-    return turn["role"], content
-
-
-def _is_whole(content: str) -> bool:
-    # Half a surrogate pair is the only thing that UTF-8 can't write; a look at each character takes most of the reading time.
+def _content(turn: dict[str, object], number: int) -> str:
+    where, content = f"turn {number} ({turn['role']})", turn.get("content")
+    if "content" not in turn:
+        raise _Malformed(f"{where} has no content{_keys(turn)}", EXPECTED)
+    if not isinstance(content, str):
+        kind = KINDS.get(type(content), "a number")
+        raise _Malformed(f"the content of {where} is {kind}, not text", EXPECTED)
+    if not content.strip():
+        raise _Malformed(f"empty content in {where}", "Fill it or delete the line.")
+    # Half a surrogate pair is the only thing that UTF-8 can't write; to look at each character
+    # takes most of the reading time.
     try:
-        content.encode()
+        content.isascii() or content.encode()
     except UnicodeEncodeError:
-        return False
-    return True
+        raise _Malformed(
+            f"half a surrogate pair in {where}",
+            "The JSON was written with broken \\u escapes; write it again.",
+        ) from None
+    return content
 
 
 def _lines(stream: BinaryIO, max_bytes: int) -> Iterator[tuple[int, int, bytes, int]]:
@@ -192,7 +220,7 @@ def read(
                     )
                 messages = parse_line(raw.removeprefix(BOM) if line == 1 else raw)
             except _Malformed as bad:
-                bad_line = BadLine(str(path), line, offset, bad.found, bad.advice)
+                bad_line = BadLine(str(path), line, offset, bad.problem, bad.advice)
                 if on_error == "raise":
                     raise BadLineError(bad_line) from None
                 report.skipped.append(bad_line)
@@ -208,15 +236,14 @@ def read_at(path: str | Path, offset: int, line: int = 0) -> Conversation:
     with open(path, "rb") as stream:
         stream.seek(offset)
         raw = stream.readline()
-        try:
-            return Conversation(
-                parse_line(raw.removeprefix(BOM) if offset == 0 else raw), str(path), line, offset
-            )
-        except _Malformed as bad:
-            raise BadLineError(BadLine(str(path), line, offset, bad.found, bad.advice)) from None
+    try:
+        messages = parse_line(raw.removeprefix(BOM) if offset == 0 else raw)
+    except _Malformed as bad:
+        raise BadLineError(BadLine(str(path), line, offset, bad.problem, bad.advice)) from None
+    return Conversation(messages, str(path), line, offset)
 
 
-def write(path: str | Path, conversations: list[tuple[tuple[str, str], ...]]) -> None:
+def write(path: str | Path, conversations: Iterable[Messages]) -> None:
     """Write messages as MiniMind JSONL: UTF-8, one conversation a line, `\\n` line ends."""
     with open(path, "w", encoding="utf-8", newline="\n") as stream:
         for messages in conversations:

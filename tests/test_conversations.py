@@ -1,4 +1,4 @@
-"""The reader loses nothing silently: every line is read, or named with its place, its fault and a way out."""
+"""The reader loses nothing silently: a line is read, or named with its place and a way out."""
 
 import json
 import tracemalloc
@@ -49,7 +49,10 @@ def line(*turns):
 
 
 BAD = {  # bytes of a line: what its error must say was found, and must advise
-    b'{"conversations": [': ("not JSON (Expecting value", "one whole JSON object"),
+    b'{"conversations": [': (
+        "not JSON (Expecting value at character 20 of the line)",
+        "one whole JSON object",
+    ),
     GOOD + GOOD: ("not JSON (Extra data", "one whole JSON object"),
     b"[" * 100_000: ("not JSON", "one whole JSON object"),  # deeper than the parser goes
     b'{"id": ' + b"1" * 5000 + b"}": (
@@ -69,7 +72,13 @@ BAD = {  # bytes of a line: what its error must say was found, and must advise
         'no list under the key "conversations"',
         'Expected {"conversations"',
     ),
-    b'{"conversations": ["hi"]}': ("wrong roles: turn 1 is None, expected 'user'", "take turns"),
+    b'{"messages": [], "id": 7}': ("; its keys: messages, id", 'Expected {"conversations"'),
+    b'{"conversations": ["hi"]}': ("turn 1 has no role", 'Expected {"conversations"'),
+    b'{"conversations": [{"from": "human", "value": "hi"}]}': (
+        "turn 1 has no role; its keys: from, value",
+        'Expected {"conversations"',
+    ),
+    line(("user", "a"), ("x" * 100_000, "b")): (f"turn 2 is '{'x' * 78}…, expected", "take turns"),
     line(("assistant", "a")): ("wrong roles: turn 1 is 'assistant', expected 'user'", "take turns"),
     line(("user", "a"), ("user", "b")): (
         "wrong roles: turn 2 is 'user', expected 'assistant'",
@@ -93,9 +102,14 @@ BAD = {  # bytes of a line: what its error must say was found, and must advise
         "empty content in turn 1 (user)",
         "Fill it or delete",
     ),
-    line(("user", None), ("assistant", "b")): (
-        "empty content in turn 1 (user)",
-        "Fill it or delete",
+    line(("user", None), ("assistant", "b")): ("content of turn 1 (user) is null, not", "Expected"),
+    line(("user", 7.5), ("assistant", "b")): ("content of turn 1 (user) is a number, not", "Exp"),
+    line(("user", True), ("assistant", "b")): ("turn 1 (user) is true or false, not text", "Exp"),
+    line(("user", "a"), ("assistant", ["b"])): ("of turn 2 (assistant) is a list, not", "Exp"),
+    line(("user", "a"), ("assistant", {})): ("of turn 2 (assistant) is an object, not", "Exp"),
+    b'{"conversations": [{"role": "user", "text": "a"}, {"role": "assistant"}]}': (
+        "turn 1 (user) has no content; its keys: role, text",
+        'Expected {"conversations"',
     ),
     b'{"a": "' + "你".encode("gb18030") + b'"}': (
         "not UTF-8: byte 0xc4 at position 7 of the line",
@@ -103,13 +117,16 @@ BAD = {  # bytes of a line: what its error must say was found, and must advise
     ),
     GOOD[:9] + b"\0" + GOOD[9:]: ("NUL byte at position 9 of the line", "UTF-16"),
     GOOD.decode().encode("utf-16-le"): ("NUL byte at position 1 of the line", "UTF-16"),
-    GOOD.replace(b"Hello.", rb"\ud83d"): ("half a surrogate pair in turn 2", r"broken \u escapes"),
+    GOOD.replace(b"Hello.", rb"\ud83d"): (
+        "half a surrogate pair in turn 2 (assistant)",
+        r"broken \u escapes",
+    ),
     b"\xef\xbb\xbf" + GOOD: (
         "not JSON (Unexpected UTF-8 BOM",
         "one whole JSON object",
     ),  # it belongs before the first line only
 }
-NAMES = [found or "huge integer" for found, _ in BAD.values()]
+NAMES = [problem or "huge integer" for problem, _ in BAD.values()]
 
 
 @pytest.mark.parametrize("bad, said", BAD.items(), ids=NAMES)
@@ -119,9 +136,11 @@ def test_a_bad_line_says_where_what_and_what_to_do(path, bad, said):
         list(read(path))
     where = error.value.bad_line
     assert (where.file, where.line, where.offset) == (str(path), 2, len(GOOD) + 1)
-    assert said[0] in where.found and said[1] in where.advice
+    assert said[0] in where.problem and said[1] in where.advice
     text = str(error.value)
-    assert text.startswith(f"{path}, line 2 (byte {len(GOOD) + 1}): {where.found}. {where.advice}")
+    assert text.startswith(
+        f"{path}, line 2 (byte {len(GOOD) + 1}): {where.problem}. {where.advice}"
+    )
     assert text.endswith("read with on_error='skip'.")
 
 
@@ -243,7 +262,7 @@ def test_the_longest_line_is_a_limit_to_the_byte(path, end):
     assert len(list(read(path, max_line_bytes=len(GOOD)))) == 1
     with pytest.raises(
         BadLineError,
-        match=f"over the limit of {len(GOOD) - 1}. A line break is missing, or raise max_line_bytes",
+        match=f"the limit of {len(GOOD) - 1}. A line break is missing, or raise max_line_bytes",
     ):
         list(read(path, max_line_bytes=len(GOOD) - 1))
 
@@ -259,7 +278,7 @@ def test_a_line_of_ten_megabytes_is_never_held(path):
         tracemalloc.stop()
     assert [c.line for c in found] == [1, 3] and "a line of 10,000,001 bytes" in report.skipped[
         0
-    ].found
+    ].problem
     assert peak < 4_000_000  # the limit is a megabyte, and reading a line needs room for its copy
 
 

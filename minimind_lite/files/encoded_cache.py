@@ -277,7 +277,7 @@ def _build(folder: Path, job: _Job, key: dict[str, str | int | None]) -> None:
     paths = {name: folder / f"{name}.npy" for name in ARRAYS}
     meta = {
         "key": key,
-        "skipped": [[b.line, b.offset, b.found, b.advice] for b in report.skipped],
+        "skipped": [[b.line, b.offset, b.problem, b.advice] for b in report.skipped],
         "arrays": {},
     }
     for name, path in paths.items():

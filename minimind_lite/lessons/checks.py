@@ -220,7 +220,7 @@ def check_bad_lines(lines: Sequence[str] | None, wanted: int = 3) -> bool:
         if not found:
             problems.append(f"line {number} is a sound conversation, the reader takes it: {line}")
         for bad in found:
-            print(f"line {number}: {bad.found}. {bad.advice}")
+            print(f"line {number}: {bad.problem}. {bad.advice}")
             reasons.add(bad.advice)
     if len(reasons) < wanted:
         problems.append(
