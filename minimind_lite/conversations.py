@@ -10,6 +10,7 @@ Conversations read + lines skipped = lines in the file, always.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,12 +131,22 @@ def _decode(raw: bytes) -> str:
 
 def _parse_json(text: str) -> object:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
         problem = f"{error.msg} at character {error.pos + 1} of the line"
     except (ValueError, RecursionError) as error:  # a huge integer; too many brackets
         problem = str(error)
     raise _Malformed(f"not JSON ({problem})", "Each line must be one whole JSON object.")
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    data = dict(pairs)
+    if len(data) < len(pairs):
+        [(key, _)] = Counter(key for key, _ in pairs).most_common(1)
+        raise _Malformed(
+            f"the key {shorten(repr(key))} stands twice in one object", "Keep one of them."
+        )
+    return data
 
 
 def _keys(value: object) -> str:

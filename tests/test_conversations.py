@@ -72,6 +72,10 @@ BAD = {  # bytes of a line: what its error must say was found, and must advise
         'no list under the key "conversations"',
         'Expected {"conversations"',
     ),
+    GOOD[:-1] + b', "conversations": []}': (
+        "the key 'conversations' stands twice in one object",
+        "Keep one of them",
+    ),
     b'{"messages": [], "id": 7}': ("; its keys: messages, id", 'Expected {"conversations"'),
     b'{"conversations": ["hi"]}': ("turn 1 has no role", 'Expected {"conversations"'),
     b'{"conversations": [{"from": "human", "value": "hi"}]}': (
