@@ -13,8 +13,8 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 Messages = tuple[tuple[str, str], ...]  # (role, content) of each turn
 
@@ -194,10 +194,15 @@ def _content(turn: dict[str, object], number: int) -> str:
     return content
 
 
-def _lines(stream: BinaryIO, max_bytes: int) -> Iterator[tuple[int, int, bytes, int]]:
-    """(line, offset, bytes, size); of a line over `max_bytes` only the head is kept in memory."""
+def _lines(stream: BufferedReader, max_bytes: int) -> Iterator[tuple[int, int, bytes, int]]:
+    """(line, offset, bytes, size); of a line over `max_bytes` only the head is kept in memory.
+
+    A blank last line is no line: editors and scripts leave one.
+    """
     line = offset = 0
     while head := stream.readline(max_bytes + 1):
+        if line and not head.strip() and not stream.peek(1):
+            return
         line, size, tail = line + 1, len(head), head
         while not tail.endswith(b"\n") and (tail := stream.readline(1 << 16)):
             size += len(tail)

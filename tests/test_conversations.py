@@ -135,7 +135,7 @@ NAMES = [problem or "huge integer" for problem, _ in BAD.values()]
 
 @pytest.mark.parametrize("bad, said", BAD.items(), ids=NAMES)
 def test_a_bad_line_says_where_what_and_what_to_do(path, bad, said):
-    path.write_bytes(GOOD + b"\n" + bad + b"\n")
+    path.write_bytes(GOOD + b"\n" + bad + b"\n" + GOOD)
     with pytest.raises(BadLineError) as error:
         list(read(path))
     where = error.value.bad_line
@@ -165,8 +165,10 @@ def test_strict_reading_hands_over_what_comes_before_the_bad_line(path):
 
 
 def n_lines(data):
-    """Lines as `wc -l` counts them, plus one that no line break ends."""
-    return data.count(b"\n") + bool(data and not data.endswith(b"\n"))
+    """Lines as `wc -l` counts them, plus one that no line break ends, less a blank last one."""
+    last = data.removesuffix(b"\n").rpartition(b"\n")[2]
+    blank = b"\n" in data.removesuffix(b"\n") and not last.strip()
+    return data.count(b"\n") + bool(data and not data.endswith(b"\n")) - blank
 
 
 mixtures = st.lists(
@@ -244,6 +246,16 @@ def test_line_ends_and_byte_order_mark_do_not_matter(path, data):
     assert [(c.messages, c.line) for c in found] == [(HELLO, 1), (HELLO, 2)]
     # An offset is good for a jump, also to a first line that begins with a byte order mark.
     assert [read_at(path, c.offset, c.line) for c in found] == found
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\n \t", b"\r\n\r\n"])
+def test_a_blank_last_line_is_no_line(path, end):
+    path.write_bytes(GOOD + end)
+    report = ReadReport()
+    assert len(list(read(path, report=report))) == report.lines == 1
+    path.write_bytes(GOOD + end + b"\n" + GOOD)  # in the middle it is one
+    with pytest.raises(BadLineError, match="line 2 .*an empty line"):
+        list(read(path))
 
 
 def test_an_empty_file_has_no_lines(path):
