@@ -19,6 +19,7 @@ from pathlib import Path
 Messages = tuple[tuple[str, str], ...]  # (role, content) of each turn
 
 ROLES = ("system", "user", "assistant")
+IGNORED = ("reasoning_content", "tools", "tool_calls")  # of MiniMind since late 2025; not read
 BOM = b"\xef\xbb\xbf"  # UTF-8's byte order mark, which some editors put at the start of a file
 MAX_LINE_BYTES = 1 << 20  # a conversation of a million bytes is a broken file, not a conversation
 MAX_LISTED = 10  # bad lines that a report shows
@@ -72,6 +73,7 @@ class ReadReport:
 
     read: int = 0
     skipped: list[BadLine] = field(default_factory=list)
+    ignored: Counter[str] = field(default_factory=Counter)  # turns with text under such a key
 
     @property
     def lines(self) -> int:
@@ -86,6 +88,9 @@ class ReadReport:
             f"{self.read:,} conversations read, {len(self.skipped):,} lines skipped, "
             f"{self.lines:,} lines."
         )
+        if self.ignored:
+            keys = ", ".join(f"{key} {n:,}" for key, n in sorted(self.ignored.items()))
+            listed.append(f"Turns whose text under another key than content was not read: {keys}.")
         return "\n".join([counts, *listed])
 
 
@@ -100,8 +105,11 @@ def shorten(text: str, length: int = 80) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
-def parse_line(raw: bytes) -> Messages:
-    """Messages of one line of bytes. Raises an error that says what is wrong and what to do."""
+def parse_line(raw: bytes, *, ignored: Counter[str] | None = None) -> Messages:
+    """Messages of one line of bytes. Raises an error that says what is wrong and what to do.
+
+    `ignored`, if given, counts turns that have more text under one of the keys in IGNORED.
+    """
     text = _decode(raw.rstrip(b"\r\n"))
     if not text.strip():
         raise _Malformed("an empty line", "Delete it.")
@@ -110,7 +118,10 @@ def parse_line(raw: bytes) -> Messages:
     if not isinstance(turns, list) or not turns:
         raise _Malformed(f'no list under the key "conversations"{_keys(data)}', EXPECTED)
     _check_roles(turns)
-    return tuple((turn["role"], _content(turn, i)) for i, turn in enumerate(turns, 1))
+    messages = tuple((turn["role"], _content(turn, i)) for i, turn in enumerate(turns, 1))
+    if ignored is not None:
+        ignored.update(key for turn in turns for key in IGNORED if turn.get(key))
+    return messages
 
 
 def _decode(raw: bytes) -> str:
@@ -164,7 +175,9 @@ def _check_roles(turns: list[object]) -> None:
         if role != expected:
             raise _Malformed(
                 f"wrong roles: turn {i + 1} is {shorten(repr(role))}, expected {expected!r}",
-                "After an optional system message, user and assistant take turns, user first.",
+                "Conversations with tool calls are not read; delete the line."
+                if role == "tool"
+                else "After an optional system message, user and assistant take turns, user first.",
             )
     if "assistant" not in roles:
         raise _Malformed(
@@ -234,7 +247,8 @@ def read(
                         f"a line of {size:,} bytes, over the limit of {max_line_bytes:,}",
                         "A line break is missing, or raise max_line_bytes.",
                     )
-                messages = parse_line(raw.removeprefix(BOM) if line == 1 else raw)
+                raw = raw.removeprefix(BOM) if line == 1 else raw
+                messages = parse_line(raw, ignored=report.ignored)
             except _Malformed as bad:
                 bad_line = BadLine(str(path), line, offset, bad.problem, bad.advice)
                 if on_error == "raise":

@@ -96,6 +96,10 @@ BAD = {  # bytes of a line: what its error must say was found, and must advise
         "wrong roles: turn 3 is 'system', expected 'user'",
         "take turns",
     ),
+    line(("user", "a"), ("assistant", "b"), ("tool", "c"), ("assistant", "d")): (
+        "turn 3 is 'tool', expected 'user'",
+        "tool calls are not read",
+    ),
     line(("user", "a")): ("no assistant turn", "delete the line"),
     line(("system", "a")): ("no assistant turn", "delete the line"),
     line(("user", "a"), ("assistant", "")): (
@@ -107,10 +111,10 @@ BAD = {  # bytes of a line: what its error must say was found, and must advise
         "Fill it or delete",
     ),
     line(("user", None), ("assistant", "b")): ("content of turn 1 (user) is null, not", "Expected"),
-    line(("user", 7.5), ("assistant", "b")): ("content of turn 1 (user) is a number, not", "Exp"),
-    line(("user", True), ("assistant", "b")): ("turn 1 (user) is true or false, not text", "Exp"),
-    line(("user", "a"), ("assistant", ["b"])): ("of turn 2 (assistant) is a list, not", "Exp"),
-    line(("user", "a"), ("assistant", {})): ("of turn 2 (assistant) is an object, not", "Exp"),
+    line(("user", 7.5), ("assistant", "b")): ("content of turn 1 (user) is 7.5, not text", "Exp"),
+    line(("user", True), ("assistant", "b")): ("turn 1 (user) is true, not text", "Exp"),
+    line(("user", "a"), ("assistant", ["b"])): ('of turn 2 (assistant) is ["b"], not', "Exp"),
+    line(("user", "a"), ("assistant", {})): ("of turn 2 (assistant) is {}, not text", "Exp"),
     b'{"conversations": [{"role": "user", "text": "a"}, {"role": "assistant"}]}': (
         "turn 1 (user) has no content; its keys: role, text",
         'Expected {"conversations"',
@@ -254,7 +258,7 @@ def test_a_blank_last_line_is_no_line(path, end):
     report = ReadReport()
     assert len(list(read(path, report=report))) == report.lines == 1
     path.write_bytes(GOOD + end + b"\n" + GOOD)  # in the middle it is one
-    with pytest.raises(BadLineError, match="line 2 .*an empty line"):
+    with pytest.raises(BadLineError, match=r"line 2 .*an empty line"):
         list(read(path))
 
 
@@ -270,6 +274,23 @@ def test_other_keys_are_allowed(path):
         b'{"role": "assistant", "content": "\\ud83d\\ude00"}]}'
     )
     assert next(read(path)).messages == (("user", "a"), ("assistant", "😀"))
+
+
+def test_text_under_keys_that_are_not_read_is_counted(path):
+    """MiniMind's newer files have these keys, mostly with empty text."""
+    turns = [
+        {"role": "system", "content": "s", "tools": "[]"},
+        {"role": "user", "content": "a", "reasoning_content": "", "n": 1},
+        {"role": "assistant", "content": "b", "reasoning_content": "Hm.", "tool_calls": None},
+    ]
+    path.write_text((json.dumps({"conversations": turns}) + "\n") * 3)
+    report = ReadReport()
+    assert len(list(read(path, report=report))) == 3
+    assert report.ignored == {"tools": 3, "reasoning_content": 3}
+    assert str(report).splitlines()[1:] == [
+        "Turns whose text under another key than content was not read: "
+        "reasoning_content 3, tools 3."
+    ]
 
 
 @pytest.mark.parametrize("end", [b"", b"\n"])
