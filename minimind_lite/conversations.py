@@ -23,13 +23,9 @@ IGNORED = ("reasoning_content", "tools", "tool_calls")  # of MiniMind since late
 BOM = b"\xef\xbb\xbf"  # UTF-8's byte order mark, which some editors put at the start of a file
 MAX_LINE_BYTES = 1 << 20  # a conversation of a million bytes is a broken file, not a conversation
 MAX_LISTED = 10  # bad lines that a report shows
+TURNS = "After an optional system message, user and assistant take turns, user first."
+TOOLS = "Conversations with tool calls are not read; delete the line."
 EXPECTED = 'Expected {"conversations": [{"role": "user", "content": "..."}, ...]}.'
-KINDS: dict[type, str] = {
-    type(None): "null",
-    bool: "true or false",
-    list: "a list",
-    dict: "an object",
-}
 
 
 @dataclass(frozen=True)
@@ -84,14 +80,11 @@ class ReadReport:
         listed = [f"  {bad}" for bad in self.skipped[:MAX_LISTED]]
         if len(self.skipped) > MAX_LISTED:
             listed.append(f"  ... and {len(self.skipped) - MAX_LISTED} more")
-        counts = (
-            f"{self.read:,} conversations read, {len(self.skipped):,} lines skipped, "
-            f"{self.lines:,} lines."
-        )
         if self.ignored:
             keys = ", ".join(f"{key} {n:,}" for key, n in sorted(self.ignored.items()))
             listed.append(f"Turns whose text under another key than content was not read: {keys}.")
-        return "\n".join([counts, *listed])
+        counts = f"{self.read:,} conversations read, {len(self.skipped):,} lines skipped"
+        return "\n".join([f"{counts}, {self.lines:,} lines.", *listed])
 
 
 class _Malformed(Exception):
@@ -128,8 +121,7 @@ def _decode(raw: bytes) -> str:
     if b"\0" in raw:
         raise _Malformed(
             f"NUL byte at position {raw.index(0)} of the line",
-            "This is no UTF-8 text: a binary file, UTF-16, or a file that was cut. "
-            "Download it again or convert it to UTF-8.",
+            "A binary file, UTF-16, or cut: download it again or convert it to UTF-8.",
         )
     try:
         return raw.decode("utf-8")
@@ -173,17 +165,10 @@ def _check_roles(turns: list[object]) -> None:
             raise _Malformed(f"turn {i + 1} has no role{_keys(turns[i])}", EXPECTED)
         expected = ROLES[1 + (i - first) % 2]
         if role != expected:
-            raise _Malformed(
-                f"wrong roles: turn {i + 1} is {shorten(repr(role))}, expected {expected!r}",
-                "Conversations with tool calls are not read; delete the line."
-                if role == "tool"
-                else "After an optional system message, user and assistant take turns, user first.",
-            )
+            problem = f"wrong roles: turn {i + 1} is {shorten(repr(role))}, expected {expected!r}"
+            raise _Malformed(problem, TOOLS if role == "tool" else TURNS)
     if "assistant" not in roles:
-        raise _Malformed(
-            "no assistant turn",
-            "Without an answer there is nothing to learn from; delete the line.",
-        )
+        raise _Malformed("no assistant turn", "There is nothing to learn from; delete the line.")
 
 
 def _content(turn: dict[str, object], number: int) -> str:
@@ -191,8 +176,8 @@ def _content(turn: dict[str, object], number: int) -> str:
     if "content" not in turn:
         raise _Malformed(f"{where} has no content{_keys(turn)}", EXPECTED)
     if not isinstance(content, str):
-        kind = KINDS.get(type(content), "a number")
-        raise _Malformed(f"the content of {where} is {kind}, not text", EXPECTED)
+        value = shorten(json.dumps(content))
+        raise _Malformed(f"the content of {where} is {value}, not text", EXPECTED)
     if not content.strip():
         raise _Malformed(f"empty content in {where}", "Fill it or delete the line.")
     # Half a surrogate pair is the only thing that UTF-8 can't write; to look at each character
