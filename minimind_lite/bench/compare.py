@@ -1,0 +1,175 @@
+"""The benchmark: every variant of a step in a process of its own, in turn, and their ratios.
+
+One round measures each variant once, one after the other, so that a machine that slows down slows
+them all; a ratio is taken within a round, and the median over the rounds counts. Tokens are real
+ones: padding is work, not progress.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from minimind_lite.bench.recipes import VARIANTS
+from minimind_lite.bench.steps import SAME_GRADIENT, Timing
+from minimind_lite.files import shipped
+from minimind_lite.files.provenance import environment
+
+BASELINES = ("minimind", "minimind-bf16", "llama", "llama-bf16")
+STEPS = {"nano": 4, "lite": 2, "minimind2_small": 1}  # timed in each process, after one to warm up
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one variant of a step measured with one model: medians over the rounds."""
+
+    model: str
+    variant: str
+    precision: str
+    seconds_per_step: float
+    tokens_per_second: float  # real tokens
+    times: dict[str, float]  # as many tokens a second as each baseline
+    of_peak: float  # useful FLOP/s over the best matrix product of the same precision
+    peak_mb: float  # largest resident memory of the process
+    threads: int
+    workers: int
+    parts: int
+    gradient_difference: float  # from MiniMind's step, of the gradient's largest entry
+
+
+def run_child(variant: str, model: str = "nano", *, steps: int = 1) -> dict[str, float]:
+    """What `python -m minimind_lite.bench.steps` prints. Raises `CalledProcessError`."""
+    command = [sys.executable, "-m", "minimind_lite.bench.steps"]
+    command += ["--variant", variant, "--model", model, "--steps", str(steps)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def check(model: str) -> dict[str, float]:
+    """How far each variant's gradient is from that of MiniMind's step.
+
+    Raises `ArithmeticError` where one differs: a speed-up that changes the maths is none.
+    """
+    differences = run_child("check", model)
+    wrong = [
+        f"{VARIANTS[name].title} by {difference:.0e}"
+        for name, difference in differences.items()
+        if not difference <= SAME_GRADIENT[VARIANTS[name].precision]
+    ]
+    if wrong:
+        raise ArithmeticError(f"{model}: not the gradient of MiniMind's step: {'; '.join(wrong)}.")
+    return differences
+
+
+def measure(
+    model: str, *, rounds: int, progress: Callable[[str], None] = lambda _: None
+) -> list[Row]:
+    """Every variant with one model. Raises `ArithmeticError` where a gradient differs."""
+    progress(f"{model}: are the gradients equal")
+    differences, peaks = check(model), []
+    timings: dict[str, list[Timing]] = {name: [] for name in VARIANTS}
+    for _ in range(rounds):
+        progress(f"{model}: matrix products")
+        peaks.append(run_child("matmul"))
+        for name in VARIANTS:
+            progress(f"{model}: {VARIANTS[name].title}")
+            timings[name].append(Timing(**run_child(name, model, steps=STEPS[model])))
+    peak = {precision: max(p[precision] for p in peaks) for precision in SAME_GRADIENT}
+    return [_row(model, name, timings, peak, differences[name]) for name in VARIANTS]
+
+
+def _row(
+    model: str,
+    name: str,
+    timings: dict[str, list[Timing]],
+    peak: dict[str, float],
+    difference: float,
+) -> Row:
+    measured, precision = timings[name], VARIANTS[name].precision
+    seconds = statistics.median(t.seconds for t in measured)
+    times = {
+        baseline: statistics.median(
+            theirs.seconds / t.seconds for theirs, t in zip(timings[baseline], measured)
+        )
+        for baseline in BASELINES
+    }
+    return Row(
+        model=model,
+        variant=name,
+        precision=precision,
+        seconds_per_step=seconds,
+        tokens_per_second=measured[0].tokens / seconds,
+        times=times,
+        of_peak=measured[0].flops / seconds / peak[precision],
+        peak_mb=max(t.peak_mb for t in measured),
+        threads=measured[0].threads,
+        workers=measured[0].workers,
+        parts=measured[0].parts,
+        gradient_difference=difference,
+    )
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as text, with what each ratio is against."""
+    heads = ("ms/step", "tokens/s", "x MiniMind", "x Llama", "of peak", "memory", "gradient")
+    lines = [f"{'':16s}{'':46s}" + "".join(f"{head:>11s}" for head in heads)]
+    for row in rows:
+        suffix = "" if row.precision == "fp32" else "-bf16"
+        values = (
+            f"{1000 * row.seconds_per_step:.0f}",
+            f"{row.tokens_per_second:,.0f}",
+            f"{row.times['minimind' + suffix]:.2f}",
+            f"{row.times['llama' + suffix]:.2f}",
+            f"{row.of_peak:.0%}",
+            f"{row.peak_mb:.0f} MB",
+            f"{row.gradient_difference:.0e}",
+        )
+        name = f"{row.model:16s}{VARIANTS[row.variant].title:46s}"
+        lines.append(name + "".join(f"{value:>11s}" for value in values))
+    return "\n".join([*lines, "", *_notes(rows)])
+
+
+def _notes(rows: Sequence[Row]) -> list[str]:
+    ours = [row for row in rows if row.variant == "ours"]
+    bf16 = [row for row in rows if row.variant == "ours-bf16"]
+    against = ", ".join(f"{row.model} {row.times['minimind']:.1f}" for row in bf16)
+    cut = ", ".join(f"{row.model}: {row.parts}" for row in ours)
+    return [
+        "Each line is a process of its own, with all cores and the library's defaults.",
+        "tokens/s: real tokens, padding not counted. of peak: useful operations a second over the",
+        "best matrix product of that precision on the same cores. memory: highest of the process.",
+        "x MiniMind, x Llama: as many tokens a second as MiniMind's step and as Hugging Face Llama",
+        "in the same precision; the median over the rounds of the ratio within a round.",
+        "On a CPU MiniMind's script computes in fp32, whatever --dtype says. Against that, ours in",
+        f"bf16: {against} times.",
+        f"Parts that ours cuts a batch into, side by side on {ours[0].workers} threads: {cut}.",
+    ]
+
+
+def save(path: Path, rows: Sequence[Row], **more: object) -> None:
+    """Write the rows, and whatever else was measured, as JSON, with where it was measured."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"environment": environment(), "rows": [asdict(row) for row in rows], **more}
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def load(path: Path) -> tuple[dict[str, object], list[Row]]:
+    """What `save` wrote: everything, and the rows. Raises `ValueError` for another file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return content, [Row(**row) for row in content["rows"]]
+    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} holds no benchmark ({error}); "
+            "python -m minimind_lite bench --json FILE writes one."
+        ) from None
+
+
+def recorded() -> tuple[dict[str, object], list[Row]]:
+    """The benchmark that comes with the project."""
+    return load(shipped.folder() / "bench.json")
