@@ -1,8 +1,7 @@
-"""A file becomes the same rows however it gets there: direct, by chunks, from the cache, or anew after any damage to it."""
+"""A file becomes the same rows by every way: direct, by chunks, from the cache, after damage."""
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -15,30 +14,24 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from minimind_lite import chat
-from minimind_lite import cli as cli
-from minimind_lite.bench import streaming
-from minimind_lite.chat import Chat, EncodedRows, train_tokenizer
-from minimind_lite.conversations import BadLineError, ReadReport, read, write
-from minimind_lite.files import encoded_cache, shipped
-from minimind_lite.files.encoded_cache import (
-    ARRAYS,
-    CacheWarning,
-    cache_folder,
-    cache_size,
-    clear_cache,
-    encode_file,
-    line_numbers,
-)
-from minimind_lite.records import Run
+from minimind_lite.chat import Chat
+from minimind_lite.files.tokenizer import train_tokenizer
+from minimind_lite.conversations import BadLineError, ReadReport, read
+from minimind_lite.files import encoded, encoded_cache, encoding, shipped
+from minimind_lite.files.encoded import ARRAYS, line_numbers
+from minimind_lite.files.encoded_cache import CacheWarning, cache_folder, encode_file
 
 FEW = settings(max_examples=20, deadline=None)
-GOOD = b'{"conversations": [{"role": "user", "content": "How are you?"}, {"role": "assistant", "content": "Fine, \xe4\xbd\xa0\xe5\xa5\xbd"}]}'
+GOOD = (
+    b'{"conversations": [{"role": "user", "content": "How are you?"}, '
+    b'{"role": "assistant", "content": "Fine, \xe4\xbd\xa0\xe5\xa5\xbd"}]}'
+)
 LONG = GOOD.replace(b"Fine", b"So am I. " * 9)
 BAD = b"not JSON"
-FILES = [f"{name}.npy" for name in ARRAYS] + ["meta.json"]
+FILES = [*ARRAYS, "meta.json"]
 
 lines = st.lists(st.sampled_from([GOOD, LONG, BAD, b""]), max_size=8)
-lengths = st.none() | st.integers(0, 40)
+lengths = st.none() | st.integers(1, 40)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +65,8 @@ def content(data):
         [(a.dtype.str, a.tolist()) for a in arrays],
         data.report.read,
         data.report.skipped,
-        data.content,
+        data.report.ignored,
+        data.n_cut,
     )
 
 
@@ -86,7 +80,8 @@ def entry_files(folder):
 @FEW
 @given(lines, lengths, st.integers(1, 200))
 @example([], None, 1)
-@example([BAD], 0, 1)
+@example([BAD], 1, 1)
+@example([GOOD, LONG], 14, 1)
 def test_from_the_cache_by_chunks_and_direct_are_the_same(
     talk, tmp_path_factory, many, max_len, size
 ):
@@ -95,34 +90,27 @@ def test_from_the_cache_by_chunks_and_direct_are_the_same(
     path.write_bytes(b"\n".join(many))
     conversations = list(read(path, on_error="skip", report=report))
     direct = [talk.encode(c.messages, max_len) for c in conversations]
+    answered = [any(mask[1:]) for _, mask in direct]  # the others are bad lines, too
+    direct = [row for row, good in zip(direct, answered) if good]
+    bad = {b.line for b in report.skipped} | {
+        c.line for c, good in zip(conversations, answered) if not good
+    }
+    conversations = [c for c, good in zip(conversations, answered) if good]
+    n_cut = sum(len(talk.encode(c.messages)[0]) > (max_len or 999) + 1 for c in conversations)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MINIMIND_LITE_CACHE", str(tmp))
-        patch.setattr(chat, "CHUNK_CHARACTERS", size)
+        patch.setattr(encoding, "CHUNK_CHARACTERS", size)
         ways = [keep(path, talk, max_len=max_len, cache=cache) for cache in (False, True, True)]
     assert [w.cached for w in ways] == [False, False, True]
     for data in ways:
         assert [
             (ids.tolist(), mask.tolist()) for ids, mask in map(data.rows.row, range(len(data.rows)))
         ] == direct
-        assert (data.report.read, data.report.skipped) == (report.read, report.skipped)
+        assert [b.line for b in data.report.skipped] == sorted(bad)
+        assert data.report.read == len(direct) and data.report.lines == report.lines
+        assert data.n_cut == n_cut  # a line break after the last answer is no loss
         assert [data.conversation(i) for i in range(len(data.rows))] == conversations
         assert content(data) == content(ways[0])
-
-
-@given(st.lists(st.lists(st.booleans(), max_size=5), max_size=12), st.integers(1, 8))
-@example([], 3)
-@example([[], []], 3)
-def test_supervised_tokens_are_counted_by_blocks_as_at_once(masks, block):
-    mask, offsets = (
-        np.array([flag for m in masks for flag in m], bool),
-        np.cumsum([0, *map(len, masks)], dtype=np.int64),
-    )
-    total = np.concatenate([[0], np.cumsum(mask)])  # the whole mask at once
-    expected = total[offsets[1:]] - total[np.minimum(offsets[:-1] + 1, offsets[1:])]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chat, "BLOCK_TOKENS", block)
-        found = EncodedRows(np.zeros(len(mask), np.uint16), mask, offsets).supervised()
-    assert found.tolist() == expected.tolist() == [sum(m[1:]) for m in masks]
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=30))
@@ -135,10 +123,8 @@ def test_the_line_of_a_row_follows_from_the_lines_that_were_skipped(good):
 def test_released_memory_is_read_again(jsonl, talk):
     data = keep(jsonl, talk)
     before = content(data)
-    data.rows.release()
-    in_memory = talk.encode_rows(read(jsonl, on_error="skip"))
-    in_memory.release()
-    assert content(data) == before and data.rows.ids.tolist() == in_memory.ids.tolist()
+    data.release()
+    assert content(data) == before
 
 
 def test_the_arrays_are_maps_that_can_t_be_written_to(jsonl, talk):
@@ -155,7 +141,7 @@ def test_progress_ends_at_the_whole(jsonl, talk):
     seen = []
     keep(jsonl, talk, progress=lambda *step: seen.append(step))
     size = jsonl.stat().st_size
-    assert ("hashing", size, size) in seen and ("encoding", size, size) in seen
+    assert ("encoding", size, size) in seen
     assert all(0 <= done <= total for _, done, total in seen)
 
 
@@ -163,45 +149,35 @@ def test_progress_ends_at_the_whole(jsonl, talk):
 
 
 def test_an_entry_holds_what_it_says_and_nothing_half_built_is_left(jsonl, talk, folder):
-    data = keep(jsonl, talk, max_len=20)
+    data = keep(jsonl, talk, max_len=40)
     assert (
         data.entry.parent == folder
         and entry_files(folder) == sorted(FILES)
         and len(list(folder.iterdir())) == 1
     )
-    assert cache_size() == sum(p.stat().st_size for p in data.entry.iterdir())
-    assert np.load(data.entry / "lines.npy").tolist() == [1, 3, 5]
-    assert json.loads((data.entry / "meta.json").read_bytes())["content"]["arrays"]["lines"][
-        "shape"
-    ] == [3]
-    clear_cache()
-    assert cache_size() == 0 and not keep(jsonl, talk, max_len=20).cached
+    assert np.fromfile(data.entry / "lines", np.int64).tolist() == [1, 3, 5]
 
 
-def test_the_key_is_the_content_not_the_name_or_the_time(jsonl, talk, tmp_path):
+def test_another_file_time_size_tokenizer_or_setting_is_another_entry(jsonl, talk, folder):
     keep(jsonl, talk)
-    shutil.copy(jsonl, tmp_path / "b.jsonl")
-    os.utime(jsonl, (1, 1))
-    other = keep(tmp_path / "b.jsonl", talk)
-    assert keep(jsonl, talk).cached and other.cached
-    assert {bad.file for bad in other.report.skipped} == {
-        str(tmp_path / "b.jsonl")
-    }  # told of the file that was asked for
-
-
-def test_another_content_tokenizer_or_setting_is_another_entry(jsonl, talk, folder):
-    stat = jsonl.stat()
-    keep(jsonl, talk)
+    assert keep(jsonl, talk).cached
     assert not keep(jsonl, talk, max_len=5).cached
     assert not keep(jsonl, Chat(train_tokenizer(["Fine, fine, fine"], 290))).cached
-    jsonl.write_bytes(jsonl.read_bytes().replace(b"How", b"Who"))
-    os.utime(
-        jsonl, ns=(stat.st_atime_ns, stat.st_mtime_ns)
-    )  # same size and time: only the bytes tell
+    os.utime(jsonl, ns=(1, 1))
     assert not keep(jsonl, talk).cached
     jsonl.write_bytes(GOOD)
+    os.utime(jsonl, ns=(1, 1))
     assert not keep(jsonl, talk).cached and not keep(jsonl, talk, on_error="raise").cached
-    assert len(list(folder.iterdir())) == 6
+    shutil.copy2(jsonl, jsonl.with_name("b.jsonl"))
+    assert not keep(jsonl.with_name("b.jsonl"), talk).cached
+    assert len(list(folder.iterdir())) == 7
+
+
+def test_what_was_skipped_and_cut_comes_back_from_the_cache(jsonl, talk):
+    jsonl.write_bytes(GOOD.replace(b'"user", ', b'"user", "tools": "[]", ') + b"\n" + BAD)
+    first, second = keep(jsonl, talk, max_len=25), keep(jsonl, talk, max_len=25)
+    assert second.cached and content(second) == content(first)
+    assert (second.report.ignored, second.n_cut) == ({"tools": 1}, 1)
 
 
 def test_small_files_and_no_cache_leave_nothing(jsonl, talk, folder):
@@ -219,16 +195,12 @@ def truncate(path):
 
 def flip_last(path):
     data = bytearray(path.read_bytes())
-    data[-1 if path.suffix == ".npy" else data.index(b'"skipped"') + 30] ^= 1
+    data[data.index(b'"skipped"') + 30 if path.suffix else -1] ^= 1
     path.write_bytes(data)
 
 
-def flip_header(path):
-    path.write_bytes(
-        path.read_bytes().replace(b"(", b"[", 1)
-        if path.suffix == ".npy"
-        else b"x" + path.read_bytes()[1:]
-    )
+def flip_first(path):
+    path.write_bytes(b"x" + path.read_bytes()[1:])
 
 
 def folder_instead(path):
@@ -239,7 +211,7 @@ def folder_instead(path):
 DAMAGE = [
     truncate,
     flip_last,
-    flip_header,
+    flip_first,
     Path.unlink,
     folder_instead,
     lambda path: path.write_bytes(b""),
@@ -255,7 +227,7 @@ def test_any_damage_is_said_and_mended(jsonl, talk, folder, file):
         damage(first.entry / file)
         with pytest.warns(
             CacheWarning,
-            match=r"the cached form of .*a\.jsonl can't be used \(.+\); encoding it anew",
+            match=r"the cached form of .*a\.jsonl can't be used \(.+\); encoding it again",
         ) as said:
             mended = keep(jsonl, talk)
         assert len(said) == 1 and "\n" not in str(said[0].message)
@@ -275,7 +247,7 @@ def test_a_flipped_bit_anywhere_is_never_used(talk, tmp_path_factory, data):
         first = keep(tmp / "a.jsonl", talk)
         right, path = content(first), first.entry / data.draw(st.sampled_from(FILES))
         damaged = bytearray(path.read_bytes())
-        damaged[data.draw(st.integers(0, len(damaged) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+        damaged[data.draw(st.integers(0, 9999)) % len(damaged)] ^= 1 << data.draw(st.integers(0, 7))
         path.unlink()  # the map of `first` stays as it is
         path.write_bytes(damaged)
         with warnings.catch_warnings():
@@ -312,16 +284,17 @@ def test_a_sound_checksum_over_wrong_parts_is_not_believed(jsonl, talk):
     first = keep(jsonl, talk)
     path = first.entry / "meta.json"
     for spoil in (
-        lambda m: m.pop("arrays"),
+        lambda m: m.pop("fingerprints"),
         lambda m: m.pop("skipped"),
         lambda m: m.update(skipped=[7]),
         lambda m: m.update(skipped=[[1]]),
-        lambda m: m["arrays"].update(ids=[]),
-        lambda m: m["arrays"]["mask"].update(shape=[1]),
+        lambda m: m["fingerprints"].pop("ids"),
+        lambda m: m.update(n_cut=[]),
+        lambda m: m.update(ignored=7),
     ):
         meta = json.loads(path.read_bytes())["content"]
         spoil(meta)
-        path.write_text(json.dumps({"checksum": encoded_cache._checksum(meta), "content": meta}))
+        path.write_text(json.dumps({"checksum": encoded_cache._digest(meta), "content": meta}))
         with pytest.warns(CacheWarning, match="can't be used"):
             assert content(keep(jsonl, talk)) == content(first)
 
@@ -351,14 +324,15 @@ def test_without_a_place_to_write_it_goes_on(jsonl, talk, tmp_path, place):
 
 
 def test_a_disk_that_fills_up_goes_on_and_leaves_nothing(jsonl, talk, folder, monkeypatch):
-    append = encoded_cache._GrowingArray.append
+    write_arrays = encoded._write_arrays
 
-    def full(self, values):
-        if str(folder) in self.file.name and self.n:
+    def full(target, *arguments):
+        n_cut = write_arrays(target, *arguments)
+        if folder in target.parents:
             raise OSError(28, "No space left on device")
-        append(self, values)
+        return n_cut
 
-    monkeypatch.setattr(encoded_cache._GrowingArray, "append", full)
+    monkeypatch.setattr(encoded, "_write_arrays", full)
     with pytest.warns(CacheWarning, match="No space left on device"):
         assert len(keep(jsonl, talk).rows) == 3
     assert list(folder.iterdir()) == []
@@ -371,13 +345,19 @@ def test_a_temporary_form_goes_with_its_result(jsonl, talk, tmp_path, monkeypatc
     assert len(rows.row(0)[0]) > 0 and list((tmp_path / "tmp").iterdir()) == []
 
 
-def test_half_built_entries_of_killed_processes_are_swept(jsonl, talk, folder):
-    for name, age in ((".building-old", 2 * encoded_cache.STALE_SECONDS), (".building-new", 0)):
-        (folder / name / "new").mkdir(parents=True)
-        for path in (folder / name / "new", folder / name):
+@pytest.mark.parametrize("cache", [True, False])
+def test_what_killed_processes_left_half_built_is_swept(jsonl, talk, folder, monkeypatch, cache):
+    """An encoding without the cache left its folder for ever."""
+    monkeypatch.setattr(encoded_cache.tempfile, "tempdir", str(jsonl.parent))
+    place, name = (folder, ".{}.tmp") if cache else (jsonl.parent, "minimind_lite-encoding-{}")
+    for age in (0, 2 * encoded_cache.STALE_SECONDS):
+        leftover = place / name.format(age)
+        leftover.mkdir(parents=True)
+        (leftover / "ids").touch()
+        for path in (leftover / "ids", leftover):
             os.utime(path, (path.stat().st_mtime - age,) * 2)
-    keep(jsonl, talk)
-    assert [p.name for p in folder.glob(".building-*")] == [".building-new"]
+    keep(jsonl, talk, cache=cache)
+    assert [p.name for p in place.glob(name.format("*"))] == [name.format(0)]
 
 
 # Errors
@@ -401,7 +381,7 @@ def test_a_file_that_grows_while_it_is_read_is_an_error(jsonl, talk, folder, mon
         yield from read(path, **options)
         jsonl.write_bytes(jsonl.read_bytes() + b"\n" + GOOD)
 
-    monkeypatch.setattr(encoded_cache, "read", growing)
+    monkeypatch.setattr(encoded, "read", growing)
     with pytest.raises(
         ValueError, match=r"a\.jsonl changed while it was read; wait until it is complete"
     ):
@@ -416,7 +396,7 @@ def test_a_pipe_is_read_once(tmp_path, talk):
         [sys.executable, "-c", f"open({str(tmp_path / 'pipe')!r}, 'wb').write({GOOD!r})"]
     ):
         data = keep(tmp_path / "pipe", talk)
-    assert len(data.rows) == 1 and data.entry is None and data.content is None
+    assert len(data.rows) == 1 and data.entry is None
 
 
 # Two at once
@@ -428,11 +408,13 @@ def test_processes_that_build_the_same_entry_do_not_disturb_each_other(tmp_path,
     tokenizer = shipped.folder() / "tokenizer.json"
     code = (
         "import shutil\n"
-        "from minimind_lite.chat import Chat, load_tokenizer; from minimind_lite.files.encoded_cache import encode_file\n"
+        "from minimind_lite.chat import Chat, load_tokenizer\n"
+        "from minimind_lite.files.encoded_cache import encode_file\n"
         f"chat = Chat(load_tokenizer({str(tokenizer)!r}))\n"
         "for _ in range(10):\n"
         f"    data = encode_file({str(path)!r}, chat, smallest=0)\n"
-        "    print(len(data.rows), int(data.rows.ids.astype(int).sum()), int(data.rows.supervised().sum()))\n"
+        "    ids, answers = data.rows.ids.astype(int), data.rows.supervised()\n"
+        "    print(len(data.rows), ids.sum(), answers.sum())\n"
         "    shutil.rmtree(data.entry, ignore_errors=True)\n"
     )
     running = [
@@ -450,13 +432,13 @@ def test_processes_that_build_the_same_entry_do_not_disturb_each_other(tmp_path,
 
 
 def test_it_needs_no_torch():
-    code = "import sys; from minimind_lite.files import encoded_cache; from minimind_lite.bench import streaming; print([m for m in ('torch', 'datasets', 'pandas') if m in sys.modules])"
-    assert (
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        == "[]"
+    code = (
+        "import sys; from minimind_lite.files import encoded_cache\n"
+        "print([m for m in ('torch', 'datasets', 'pandas') if m in sys.modules])"
     )
+    words = [sys.executable, "-c", code]
+    result = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
 
 
 def test_the_cache_folder_is_the_platform_s_unless_chosen(monkeypatch, tmp_path):
@@ -466,72 +448,61 @@ def test_the_cache_folder_is_the_platform_s_unless_chosen(monkeypatch, tmp_path)
     assert "minimind_lite" in cache_folder().parts and cache_folder().name == "encoded"
 
 
-# Command line
+def test_the_home_of_nobody_is_an_error_that_names_the_variable(monkeypatch):
+    """It was a traceback: `expanduser` raises RuntimeError."""
+    monkeypatch.setenv("MINIMIND_LITE_CACHE", "~nosuchuser/c")
+    with pytest.raises(ValueError, match="MINIMIND_LITE_CACHE=~nosuchuser/c names no folder"):
+        cache_folder()
 
 
-def test_train_finds_the_encoded_form_again_and_its_run_tells_lines(
-    tmp_path, monkeypatch, capsys, folder
-):
-    monkeypatch.setattr(encode_file, "__kwdefaults__", encode_file.__kwdefaults__ | {"smallest": 0})
-    path = tmp_path / "a.jsonl"
-    write(path, [c.messages for c in shipped.conversations()[:6]])
-    path.write_bytes(b"bad\n" + path.read_bytes())
-
-    words = [
-        "train",
-        "--data",
-        str(path),
-        "--out",
-        "",
-        "--batch-size",
-        "2",
-        "--max-steps",
-        "2",
-        "--probe-every",
-        "0",
-        "--skip-bad-lines",
-    ]
-    said, runs = [], []
-    for name, extra in (("a", ["--no-cache"]), ("b", []), ("c", [])):
-        words[4] = str(tmp_path / name)
-        assert cli.main([*words, *extra]) == 0
-        said.append(capsys.readouterr().out)
-        runs.append(Run.load(tmp_path / name))
-    assert (
-        "Token ids" not in said[0]
-        and "Token ids kept in" in said[1]
-        and "Token ids found in" in said[2]
-    )
-    assert all("6 conversations read, 1 lines skipped, 7 lines" in out for out in said)
-    for run in runs:
-        assert (
-            run.info["skipped_lines"] == [1]
-            and run.info["data_lines"] == 7
-            and run.loss == pytest.approx(runs[0].loss, abs=1e-6)
-        )
-        assert line_numbers(run.records[1].rows, run.info["skipped_lines"]).tolist() == [4, 5]
-
-    [meta] = folder.glob("*/meta.json")
-    meta.write_text("?")
-    cli._encode(path, shipped.chat(), cli.parser().parse_args(words))
-    [line] = capsys.readouterr().err.splitlines()
-    assert re.match(
-        r"warning: the cached form of .* can't be used \(.*\); encoding it anew\.$", line
-    )
+# Text of a row
 
 
-# Measuring
+def test_a_text_is_never_another_than_the_row_s(jsonl, talk):
+    """Two lines of equal length changed places, and the other text was returned without a word."""
+    other = GOOD.replace(b"How are", b"Who are")
+    jsonl.write_bytes(GOOD + b"\n" + other + b"\n" + LONG)
+    data = keep(jsonl, talk, max_len=40)
+    assert data.conversation(0).messages[0] == ("user", "How are you?")
+    jsonl.write_bytes(other + b"\n" + GOOD + b"\n" + LONG)
+    for row in (0, 1):
+        with pytest.raises(ValueError, match=rf"a\.jsonl has changed .*: line {row + 1} holds"):
+            data.conversation(row)
+    assert data.conversation(2).line == 3  # this one is as it was
+    jsonl.write_bytes(b"\n" + GOOD)
+    with pytest.raises(ValueError, match="line 1 holds another text"):
+        data.conversation(0)
 
 
-def test_streaming_is_measured(capfd):
-    found = streaming.measure_streaming(0.3, rounds=1)
-    assert (
-        0.29 <= found.size_mb <= 0.3
-        and found.rows > 0
-        and found.tokens > found.rows
-        and 0 < found.peak_mb <= found.training_peak_mb
-    )
-    assert (
-        found.mb_per_second == pytest.approx(found.size_mb / found.seconds)
-        and found.ratio_to_batch_encoder > 0
-    )
+# Rows that can't be trained on
+
+
+def test_a_row_without_an_answer_token_is_a_bad_line(jsonl, talk):
+    """Training died at such a row, in the middle of a run."""
+    unanswered = GOOD.replace(b"you?", b"you? " * 30)
+    jsonl.write_bytes(b"\n".join([GOOD, unanswered, GOOD]))
+    with pytest.raises(BadLineError, match=r"line 2 .*no answer among the first 25 tokens"):
+        keep(jsonl, talk, max_len=25, on_error="raise")
+    jsonl.write_bytes(b"\n".join([GOOD, unanswered, BAD, GOOD]))
+    for attempt in range(2):
+        data = keep(jsonl, talk, max_len=25)
+        assert data.cached is bool(attempt)
+        assert data.lines.tolist() == [1, 4] and data.rows.supervised().min() > 0
+        assert [bad.line for bad in data.report.skipped] == [2, 3]
+        assert (data.report.read, data.report.lines) == (2, 4)
+        skipped = [bad.line for bad in data.report.skipped]
+        assert line_numbers(np.arange(2), skipped).tolist() == [1, 4]
+
+
+def test_a_file_cut_short_while_it_is_read_has_changed(jsonl, talk, monkeypatch):
+    """It was called a line that is not JSON."""
+
+    def shrinking(path, **options):
+        for conversation in read(path, **options):
+            os.truncate(jsonl, len(GOOD) + 9)
+            yield conversation
+
+    jsonl.write_bytes((GOOD + b"\n") * 1000)  # more than a reader takes in at once
+    monkeypatch.setattr(encoded, "read", shrinking)
+    with pytest.raises(ValueError, match="changed while it was read"):
+        keep(jsonl, talk, on_error="raise")
