@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from minimind_lite import chat
 from minimind_lite.chat import Chat
-from minimind_lite.files.tokenizer import train_tokenizer
 from minimind_lite.conversations import BadLineError, ReadReport, read
 from minimind_lite.files import encoded, encoded_cache, encoding, shipped
 from minimind_lite.files.encoded import ARRAYS, line_numbers
 from minimind_lite.files.encoded_cache import CacheWarning, cache_folder, encode_file
+from minimind_lite.files.tokenizer import train_tokenizer
 
 FEW = settings(max_examples=20, deadline=None)
 GOOD = (
