@@ -1,9 +1,8 @@
-"""Every knob of a model and of a training run, as two frozen dataclasses.
+"""Every setting of a model and of a training run, as two frozen dataclasses.
 
-A configuration is a value: it can be compared, printed, stored beside the run that it made,
-and never changes while the run goes on. What can be derived is a method, so that no third
-number can disagree with the first two (`accumulation_steps` follows from `batch_size` and
-`micro_batch_size`). Nothing here imports torch.
+A configuration is a value: it can be compared, printed, stored beside the run that it made, and
+never changes while the run goes on. What can be derived is a method, so that no third number can
+disagree with the first two. Nothing here imports torch.
 
 Letters used by the whole package, in shapes:
     B batch (conversations)   T tokens   C channels (`dim`)   V vocabulary
@@ -14,10 +13,16 @@ Letters used by the whole package, in shapes:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import math
+import numbers
+import operator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Self, TypeVar
 
+from minimind_lite.order import make as make_order
+
+T = TypeVar("T")
 Scalar = bool | int | float | str | None
 
 SCHEDULES = ("minimind_2025", "minimind", "constant")
@@ -26,28 +31,74 @@ LOSS_AVERAGES = ("tokens", "micro_batches")
 PRECISIONS = ("fp32", "bf16")
 
 
+def setting(default: T, help: str, *, choices: Sequence[str] = ()) -> T:
+    """A field with its sentence and, where only some values exist, these; for the command line."""
+    return dataclasses.field(default=default, metadata={"help": help, "choices": tuple(choices)})
+
+
+class _Config:
+    """What both configurations can do."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, ready for JSON."""
+        values = dataclasses.asdict(self)  # type: ignore[call-overload]
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Inverse of `to_dict`. Raises `ValueError` for an unknown field."""
+        known = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        _require(isinstance(values, Mapping), f"{cls.__name__} needs a mapping, got {values!r}.")
+        unknown = ", ".join(sorted(map(str, set(values) - set(known))))
+        _require(not unknown, f"{cls.__name__} has no field {unknown}; it has {', '.join(known)}.")
+        return cls(**values)
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some fields changed, validated again."""
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
+    def _whole(self, *names: str, least: int = 1, most: int = 2**31 - 1) -> None:
+        """Check whole numbers; those of numpy become Python's, and True is none."""
+        for name in names:
+            value = getattr(self, name)
+            is_whole = hasattr(value, "__index__") and not isinstance(value, bool)
+            _require(
+                is_whole and least <= operator.index(value) <= most,
+                f"{name} must be a whole number from {least} to {most}, got {value!r}.",
+            )
+            object.__setattr__(self, name, operator.index(value))
+
+    def _number(self, *names: str, positive: bool = False) -> None:
+        """Check finite numbers, not negative."""
+        for name in names:
+            value = getattr(self, name)
+            is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+            _require(
+                is_number and math.isfinite(value) and (value > 0 if positive else value >= 0),
+                f"{name} must be a finite number {'above' if positive else 'not below'} 0, "
+                f"got {value!r}.",
+            )
+
+    def _one_of(self, name: str, allowed: Sequence[str]) -> None:
+        value = getattr(self, name)
+        _require(value in allowed, f"{name} must be one of {', '.join(allowed)}, got {value!r}.")
+
+
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise ValueError(message)
 
 
-def _from_dict(cls: type, values: Mapping[str, Scalar]):
-    _require(
-        isinstance(values, Mapping),
-        f"{cls.__name__} needs a mapping of its fields, got {values!r}.",
-    )
-    known = {f.name for f in dataclasses.fields(cls)}
-    unknown = sorted(set(values) - known)
-    _require(
-        not unknown,
-        f"{cls.__name__} has no field {', '.join(unknown)}; "
-        f"known fields: {', '.join(sorted(known))}.",
-    )
-    return cls(**values)
+def _pair(name: str, values: object) -> tuple[float, float]:
+    """Two numbers in [0, 1), which JSON gives as a list."""
+    pair = tuple(values) if isinstance(values, list | tuple) else ()
+    good = len(pair) == 2 and all(isinstance(v, numbers.Real) and 0 <= v < 1 for v in pair)
+    _require(good, f"{name} must be two numbers in [0, 1), got {values!r}.")
+    return pair[0], pair[1]
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(_Config):
     """Shape of a MiniMind language model.
 
     How query heads share key/value heads (`n_heads` = 8, `n_kv_heads` = 8, 2, 1):
@@ -78,20 +129,9 @@ class ModelConfig:
     }
 
     def __post_init__(self) -> None:
-        for name in (
-            "vocab_size",
-            "dim",
-            "n_layers",
-            "n_heads",
-            "n_kv_heads",
-            "multiple_of",
-            "max_seq_len",
-        ):
-            value = getattr(self, name)
-            _require(
-                isinstance(value, int) and value > 0,
-                f"{name} must be a positive integer, got {value!r}.",
-            )
+        self._whole("vocab_size", "dim", "n_layers", "n_heads", "n_kv_heads")
+        self._whole("multiple_of", "max_seq_len")
+        self._number("norm_eps", "rope_theta", positive=True)
         _require(
             self.dim % self.n_heads == 0,
             f"dim must be divisible by n_heads, got {self.dim} and {self.n_heads}: "
@@ -104,10 +144,6 @@ class ModelConfig:
         _require(
             self.n_heads % self.n_kv_heads == 0,
             f"n_heads must be divisible by n_kv_heads, got {self.n_heads} and {self.n_kv_heads}.",
-        )
-        _require(
-            all(isinstance(x, int | float) and x > 0 for x in (self.norm_eps, self.rope_theta)),
-            "norm_eps and rope_theta must be positive.",
         )
 
     def head_dim(self) -> int:
@@ -139,131 +175,80 @@ class ModelConfig:
     @classmethod
     def preset(cls, name: str) -> ModelConfig:
         """`nano` (0.49 M), `lite` (1.43 M) or `minimind2_small` (25.83 M, MiniMind's own)."""
-        _require(
-            name in cls.PRESETS,
-            f"no model preset {name!r}; choose one of {', '.join(cls.PRESETS)}.",
-        )
+        names = ", ".join(cls.PRESETS)
+        _require(name in cls.PRESETS, f"no model preset {name!r}; choose one of {names}.")
         return cls(**cls.PRESETS[name])
-
-    def to_dict(self) -> dict[str, Scalar]:
-        """All fields, ready for JSON."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Scalar]) -> ModelConfig:
-        """Inverse of `to_dict`; an unknown field raises `ValueError`."""
-        return _from_dict(cls, values)
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(_Config):
     """One supervised fine-tuning run, completely.
 
-    A *batch* is what the optimiser sees, a *micro-batch* is what the machine sees, and the
+    A *batch* is what the optimizer sees, a *micro-batch* is what the machine sees, and the
     gradient does not depend on how the first is cut into the second. Raises `ValueError`.
     """
 
-    order: str = "file"  # file | shuffle_once | shuffle | buffer:K | block:K (see `order.make`)
-    batch_size: int = 16  # conversations per optimiser step
-    micro_batch_size: int | None = (
-        None  # conversations per forward pass; None: cut by `token_budget`
+    order: str = setting("file", "file, shuffle_once, shuffle, buffer:K or block:K")
+    batch_size: int = setting(16, "conversations per optimizer step")
+    micro_batch_size: int | None = setting(
+        None, "conversations per forward pass; left out: cut by token_budget"
     )
-    loss_average: str = (
-        "tokens"  # tokens: sum / tokens of the step; micro_batches: MiniMind's mean of means
+    loss_average: str = setting(
+        "tokens",
+        "sum / tokens of the step, or MiniMind's mean over micro-batches",
+        choices=LOSS_AVERAGES,
     )
-    epochs: int = 1  # passes over the file
-    max_steps: int | None = None  # stop after so many optimiser steps, schedule unchanged
-    optimizer: str = "adamw"  # adamw | sgd | none (a frozen model: it only looks)
-    learning_rate: float = (
-        5e-4  # peak of the schedule is 1.1 times this for minimind_2025, 1.0 times for the others
+    epochs: int = setting(1, "passes over the file")
+    max_steps: int | None = setting(None, "stop after so many steps, schedule unchanged")
+    optimizer: str = setting("adamw", "none: a frozen model, which only looks", choices=OPTIMIZERS)
+    learning_rate: float = setting(
+        5e-4, "the schedule starts at 1.1 times this (minimind_2025) or 1"
     )
-    schedule: str = (
-        "minimind_2025"  # minimind_2025 (commit e7ed058) | minimind (since late 2025) | constant
-    )
-    betas: tuple[float, float] = (0.9, 0.999)  # AdamW: decay of the gradient's mean and mean square
-    eps: float = 1e-8  # AdamW: added to the root of the mean square
-    momentum: float = 0.0  # SGD
-    weight_decay: float = 0.01  # decoupled (AdamW) or added to the gradient (SGD)
-    grad_clip: float = 1.0  # largest gradient norm, 0 = no clipping
-    probe_every: int = (
-        0  # measure the held-out probes every n steps (and before the first); 0 = never
-    )
-    seed: int = 0  # with the epoch, the only source of randomness
-    token_budget: int = 1024  # tokens per forward pass, about, where `micro_batch_size` is None
-    precision: str = (
-        "fp32"  # of the matrix products: fp32 | bf16 (autocast; weights and optimiser stay fp32)
+    schedule: str = setting("minimind_2025", "of the learning rate", choices=SCHEDULES)
+    betas: tuple[float, float] = setting((0.9, 0.999), "AdamW: memory of mean and mean square")
+    eps: float = setting(1e-8, "AdamW: added to the root of the mean square")
+    momentum: float = setting(0.0, "SGD: share of the last step that goes into this one")
+    weight_decay: float = setting(0.01, "decoupled (AdamW) or added to the gradient (SGD)")
+    grad_clip: float = setting(1.0, "largest gradient norm; 0: no clipping")
+    probe_every: int = setting(0, "measure held-out probes every n steps; 0: never")
+    seed: int = setting(0, "with the epoch, the only source of randomness")
+    token_budget: int = setting(1024, "tokens per forward pass, without micro_batch_size")
+    precision: str = setting(
+        "fp32", "of the matrix products; weights stay fp32", choices=PRECISIONS
     )
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "betas", tuple(self.betas))  # JSON gives a list
-        for name in ("batch_size", "epochs", "token_budget"):
-            value = getattr(self, name)
-            _require(
-                isinstance(value, int) and value > 0,
-                f"{name} must be a positive integer, got {value!r}.",
-            )
-        for name in (
-            "learning_rate",
-            "momentum",
-            "weight_decay",
-            "grad_clip",
-            "probe_every",
-            "seed",
-        ):
-            _require(
-                getattr(self, name) >= 0,
-                f"{name} must not be negative, got {getattr(self, name)!r}.",
-            )
-        for name, allowed in (
-            ("optimizer", OPTIMIZERS),
-            ("schedule", SCHEDULES),
-            ("loss_average", LOSS_AVERAGES),
-            ("precision", PRECISIONS),
-        ):
-            _require(
-                getattr(self, name) in allowed,
-                f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}.",
-            )
+        object.__setattr__(self, "betas", _pair("betas", self.betas))
+        self._whole("batch_size", "epochs", "token_budget")
+        self._whole("probe_every", least=0)
+        self._whole("seed", least=0, most=2**63 - 1)
+        self._whole(*(n for n in ("micro_batch_size", "max_steps") if getattr(self, n) is not None))
+        self._number("learning_rate", "momentum", "weight_decay", "grad_clip")
+        self._number("eps", positive=True)
+        self._one_of("optimizer", OPTIMIZERS)
+        self._one_of("schedule", SCHEDULES)
+        self._one_of("loss_average", LOSS_AVERAGES)
+        self._one_of("precision", PRECISIONS)
+        make_order(self.order, 1)  # refuses an order that does not exist
         _require(
-            len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas),
-            f"betas must be two numbers in [0, 1), got {self.betas!r}.",
+            (self.micro_batch_size or 1) <= self.batch_size,
+            f"micro_batch_size must not exceed batch_size ({self.batch_size}), "
+            f"got {self.micro_batch_size}: batch_size counts the conversations of one optimizer "
+            "step, all micro-batches together.",
         )
         _require(
-            self.max_steps is None or (isinstance(self.max_steps, int) and self.max_steps > 0),
-            f"max_steps must be positive, got {self.max_steps!r}.",
-        )
-        micro = self.micro_batch_size
-        _require(
-            micro is None or (isinstance(micro, int) and 0 < micro <= self.batch_size),
-            f"micro_batch_size must lie in 1 .. batch_size ({self.batch_size}), got {micro!r}: "
-            "batch_size counts the conversations of one optimiser step, all micro-batches together.",
-        )
-        _require(
-            self.loss_average == "tokens" or micro is not None,
+            self.loss_average == "tokens" or self.micro_batch_size is not None,
             "loss_average='micro_batches' needs a micro_batch_size to average over.",
         )
 
     def accumulation_steps(self) -> int:
-        """Forward passes per optimiser step: ceil(batch_size / micro_batch_size)."""
+        """Forward passes per optimizer step: ceil(batch_size / micro_batch_size)."""
         return -(-self.batch_size // (self.micro_batch_size or self.batch_size))
 
     def steps_per_epoch(self, n_rows: int) -> int:
-        """Optimiser steps in one pass over `n_rows` conversations; the last may be short."""
+        """Optimizer steps in one pass over `n_rows` conversations; the last may be short."""
         return -(-n_rows // self.batch_size)
 
     def total_steps(self, n_rows: int) -> int:
-        """Optimiser steps of the whole schedule (`max_steps` stops earlier, without reshaping it)."""
+        """Optimizer steps of the whole schedule; `max_steps` stops earlier and reshapes nothing."""
         return self.epochs * self.steps_per_epoch(n_rows)
-
-    def replace(self, **changes: Scalar) -> TrainConfig:
-        """A copy with some fields changed, validated again."""
-        return dataclasses.replace(self, **changes)
-
-    def to_dict(self) -> dict[str, Scalar | list[float]]:
-        """All fields, ready for JSON."""
-        return {**dataclasses.asdict(self), "betas": list(self.betas)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Scalar]) -> TrainConfig:
-        """Inverse of `to_dict`; an unknown field raises `ValueError`."""
-        return _from_dict(cls, values)

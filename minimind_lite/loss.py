@@ -2,7 +2,7 @@
 
 Two micro-batches, A with 5 supervised tokens at loss 1.0 and B with 1 token at loss 5.0: the
 last micro-batch says 5.00, the mean of the means 3.00, and the sum over the count 10 / 6 = 1.67,
-the only one that the optimiser sees in a full batch. A mean can't be put back together from
+the only one that the optimizer sees in a full batch. A mean can't be put back together from
 means; a sum and a count can. So they are what this module returns.
 
     B batch   T tokens   C channels   V vocabulary   S supervised tokens in the batch
@@ -25,11 +25,14 @@ def masked_cross_entropy(logits: Tensor, ids: Tensor, mask: Tensor) -> tuple[Ten
     Returns sum (in nats) and count, both scalars. This is the textbook form: every position
     goes through the head. `sample_cross_entropy` gives the same numbers and skips the rest.
     """
-    target_mask = mask[:, 1:]
-    losses = F.cross_entropy(
-        logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten(), reduction="none"
-    )  # (B * (T-1),)
-    return (losses * target_mask.flatten()).sum(), target_mask.sum()
+    return padded_cross_entropy(logits, ids, mask).sum(), mask[:, 1:].sum()
+
+
+def padded_cross_entropy(logits: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+    """The same sum for each conversation of a padded batch by itself: (B,), in nats."""
+    predictions, targets = logits[:, :-1].transpose(1, 2), ids[:, 1:]  # (B, V, T-1), (B, T-1)
+    losses = F.cross_entropy(predictions, targets, reduction="none")  # (B, T-1)
+    return (losses * mask[:, 1:]).sum(dim=1)
 
 
 def token_cross_entropy(
@@ -53,11 +56,11 @@ def sample_cross_entropy(
 ) -> Tensor:
     """Per conversation: sum of the losses of its supervised tokens, (B,), in nats.
 
-    hidden (1, T, C), ids (1, T) and mask (1, T) are packed: B conversations of `lengths` tokens end to end.
+    hidden (1, T, C), ids (1, T) and mask (1, T) are packed: B conversations of `lengths` tokens
+    end to end.
     """
-    owner = torch.repeat_interleave(
-        torch.tensor(lengths, device=ids.device), output_size=ids.shape[1]
-    )  # (T,)
+    sizes = torch.tensor(lengths, device=ids.device)
+    owner = torch.repeat_interleave(sizes, output_size=ids.shape[1])  # (T,)
     losses = token_cross_entropy(hidden, head, ids, mask)  # (S,)
     sums = torch.zeros(len(lengths), dtype=losses.dtype, device=ids.device)
     return sums.index_add(0, owner[1:][mask[0, 1:]], losses)

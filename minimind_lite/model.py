@@ -2,7 +2,7 @@
 
 Token embedding, `n_layers` blocks of attention and SwiGLU, a final norm, and a head that
 shares its matrix with the embedding. The module returns hidden states or logits and nothing
-else: loss lives in `loss`, optimisation in `trainer`.
+else: the loss is in `loss`, optimization in `trainer`.
 
     B batch   T tokens   C channels   H query heads   K key/value heads   D head dim   V vocabulary
 
@@ -15,15 +15,12 @@ this model rotates the two halves (half-split, as Llama in Hugging Face and Mini
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minimind_lite.config import ModelConfig
-
-KVCache = list[tuple[Tensor, Tensor]]  # per block: keys and values, each (B, K, T_past, D)
 
 
 class RMSNorm(nn.Module):
@@ -50,9 +47,8 @@ def rotary_table(config: ModelConfig) -> tuple[Tensor, Tensor]:
     """
     D = config.head_dim()
     frequency = config.rope_theta ** (-torch.arange(0, D, 2, dtype=torch.float64) / D)  # (D/2,)
-    angle = torch.outer(
-        torch.arange(config.max_seq_len, dtype=torch.float64), frequency
-    )  # (T, D/2)
+    position = torch.arange(config.max_seq_len, dtype=torch.float64)  # (T,)
+    angle = torch.outer(position, frequency)  # (T, D/2)
     cos, sin = angle.cos().float(), angle.sin().float()
     return torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)  # (T, D)
 
@@ -63,11 +59,20 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     (a, b) becomes (a cos - b sin, b cos + a sin): x times cos, plus x with its halves exchanged
     times the signed sin.
     """
-    cos, sin = (
-        cos.to(x.dtype),
-        sin.to(x.dtype),
-    )  # x may be in half precision, under autocast or by its weights
+    cos, sin = cos.to(x.dtype), sin.to(x.dtype)  # x may be in half precision
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, lengths: list[int] | None = None) -> Tensor:
+    """Causal attention of q (B, H, T, D) to k and v (B, K, T, D): (B, H, T, D).
+
+    With `lengths`, T holds packed sequences of these lengths, and each attends to itself alone.
+    """
+    grouped = q.shape[1] != k.shape[1]  # H / K query heads share a key/value head
+    if lengths is None:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
+    sequences = zip(q.split(lengths, dim=2), k.split(lengths, dim=2), v.split(lengths, dim=2))
+    return torch.cat([attend(*sequence) for sequence in sequences], dim=2)
 
 
 class Attention(nn.Module):
@@ -78,43 +83,22 @@ class Attention(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        C, D, self.D = config.dim, config.head_dim(), config.head_dim()
-        self.grouped = config.n_heads != config.n_kv_heads
+        C, D = config.dim, config.head_dim()
+        self.head_dim = D
         self.q_proj = nn.Linear(C, config.n_heads * D, bias=False)
         self.k_proj = nn.Linear(C, config.n_kv_heads * D, bias=False)
         self.v_proj = nn.Linear(C, config.n_kv_heads * D, bias=False)
         self.o_proj = nn.Linear(config.n_heads * D, C, bias=False)
 
     def forward(
-        self,
-        x: Tensor,
-        cos: Tensor,
-        sin: Tensor,
-        past: tuple[Tensor, Tensor] | None = None,
-        lengths: list[int] | None = None,
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        self, x: Tensor, cos: Tensor, sin: Tensor, lengths: list[int] | None = None
+    ) -> Tensor:
         B, T, _ = x.shape
-        q = self.q_proj(x).view(B, T, -1, self.D).transpose(1, 2)  # (B, H, T, D)
-        k = self.k_proj(x).view(B, T, -1, self.D).transpose(1, 2)  # (B, K, T, D)
-        v = self.v_proj(x).view(B, T, -1, self.D).transpose(1, 2)  # (B, K, T, D)
-        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-        if past is not None:
-            k, v = (
-                torch.cat([past[0], k], dim=2),
-                torch.cat([past[1], v], dim=2),
-            )  # (B, K, T_past + T, D)
-        # A single new token may see all the past; more than one needs the causal triangle.
-        assert past is None or T == 1, "with a cache, feed one token at a time"
-        attend = partial(
-            F.scaled_dot_product_attention, is_causal=past is None, enable_gqa=self.grouped
-        )
-        if lengths is None:
-            y = attend(q, k, v)  # (B, H, T, D)
-        else:  # packed: each sequence attends to itself alone
-            y = torch.cat(
-                [attend(*qkv) for qkv in zip(*(t.split(lengths, dim=2) for t in (q, k, v)))], dim=2
-            )
-        return self.o_proj(y.transpose(1, 2).reshape(B, T, -1)), (k, v)  # (B, T, C)
+        q = self.q_proj(x).view(B, T, -1, self.head_dim).transpose(1, 2)  # (B, H, T, D)
+        k = self.k_proj(x).view(B, T, -1, self.head_dim).transpose(1, 2)  # (B, K, T, D)
+        v = self.v_proj(x).view(B, T, -1, self.head_dim).transpose(1, 2)  # (B, K, T, D)
+        y = attend(rotate(q, cos, sin), rotate(k, cos, sin), v, lengths)  # (B, H, T, D)
+        return self.o_proj(y.transpose(1, 2).reshape(B, T, -1))  # (B, T, C)
 
 
 class FeedForward(nn.Module):
@@ -142,26 +126,24 @@ class Block(nn.Module):
         self.feed_forward = FeedForward(config)
 
     def forward(
-        self,
-        x: Tensor,
-        cos: Tensor,
-        sin: Tensor,
-        past: tuple[Tensor, Tensor] | None = None,
-        lengths: list[int] | None = None,
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        y, cache = self.attention(self.attention_norm(x), cos, sin, past, lengths)
-        x = x + y
+        self, x: Tensor, cos: Tensor, sin: Tensor, lengths: list[int] | None = None
+    ) -> Tensor:
+        x = x + self.attention(self.attention_norm(x), cos, sin, lengths)
         x = x + self.feed_forward(self.ffn_norm(x))
-        return x, cache
+        return x
 
 
 class LanguageModel(nn.Module):
     """Token ids (B, T) -> logits (B, T, V). Position t predicts token t + 1.
 
-    Batches are padded on the right, where causality keeps padding from reaching any real token, or
-    packed end to end (`lengths` in `hidden`): neither needs an attention mask. Initial weights are N(0, 0.02^2), those that write into the
-    residual stream divided by sqrt(2 n_layers) (GPT-2, section 2.3), drawn from `seed`.
+    Batches are padded on the right, where causality keeps padding from reaching any real token,
+    or packed end to end (`lengths` in `hidden`): neither needs an attention mask. Initial weights
+    are N(0, 0.02^2), those that write into the residual stream divided by sqrt(2 n_layers)
+    (GPT-2, section 2.3), drawn from `seed`.
     """
+
+    cos: Tensor  # (max_seq_len, D)
+    sin: Tensor  # (max_seq_len, D)
 
     def __init__(self, config: ModelConfig, *, seed: int = 0) -> None:
         super().__init__()
@@ -170,47 +152,37 @@ class LanguageModel(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.norm = RMSNorm(config.dim, config.norm_eps)
         cos, sin = rotary_table(config)
-        self.register_buffer("cos", cos, persistent=False)  # (max_seq_len, D)
+        self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
-        self._initialise(torch.Generator().manual_seed(seed))
+        self._initialize(torch.Generator().manual_seed(seed))
 
     @torch.no_grad()
-    def _initialise(self, generator: torch.Generator) -> None:
+    def _initialize(self, generator: torch.Generator) -> None:
         for name, parameter in self.named_parameters():
             if parameter.dim() == 2:
                 writes_residual = name.endswith(("o_proj.weight", "down_proj.weight"))
                 std = 0.02 / (2 * self.config.n_layers) ** 0.5 if writes_residual else 0.02
                 parameter.normal_(0.0, std, generator=generator)
 
-    def hidden(
-        self, ids: Tensor, cache: KVCache | None = None, *, lengths: list[int] | None = None
-    ) -> Tensor:
-        """Final hidden states (B, T, C) of ids (B, T); `cache`, a list, is read and extended in place.
+    def hidden(self, ids: Tensor, *, lengths: list[int] | None = None) -> Tensor:
+        """Final hidden states (B, T, C) of ids (B, T).
 
         With `lengths`, ids (1, T) are sequences of these lengths end to end, without padding: each
         starts at position 0 and sees itself only, so the result is that of each by itself.
         Raises `ValueError` for a sequence longer than `max_seq_len`.
         """
-        start = cache[0][0].shape[2] if cache else 0
-        longest = start + (max(lengths) if lengths else ids.shape[1])
-        if longest > self.config.max_seq_len:
+        sizes = lengths or [ids.shape[1]]
+        if max(sizes) > self.config.max_seq_len:
             raise ValueError(
-                f"the model sees at most max_seq_len = {self.config.max_seq_len} tokens, got {longest}: "
-                "shorten the text or raise max_seq_len in ModelConfig."
+                f"the model sees at most max_seq_len = {self.config.max_seq_len} tokens, "
+                f"got {max(sizes)}: shorten the text or raise max_seq_len in ModelConfig."
             )
-        cos, sin = (
-            self._at(table, start, longest, lengths) for table in (self.cos, self.sin)
-        )  # (T, D)
+        cos = torch.cat([self.cos[:size] for size in sizes])  # (T, D)
+        sin = torch.cat([self.sin[:size] for size in sizes])  # (T, D)
         x = self.embedding(ids)  # (B, T, C)
-        for i, block in enumerate(self.blocks):
-            x, kv = block(x, cos, sin, cache[i] if start else None, lengths)
-            if cache is not None:
-                cache[i : i + 1] = [kv]
+        for block in self.blocks:
+            x = block(x, cos, sin, lengths)  # (B, T, C)
         return self.norm(x)
-
-    def _at(self, table: Tensor, start: int, stop: int, lengths: list[int] | None) -> Tensor:
-        """Rows of a rotary table for the positions of a call."""
-        return table[start:stop] if lengths is None else torch.cat([table[:n] for n in lengths])
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits (..., V) of hidden states (..., C), with the tied embedding matrix."""
@@ -228,39 +200,29 @@ class LanguageModel(nn.Module):
         end_id: int | None = None,
         temperature: float = 0.0,
         seed: int = 0,
-        use_cache: bool = True,
         on_token: Callable[[int], None] | None = None,
     ) -> list[int]:
-        """Continue one prompt; returns the new token ids, `end_id` (if met) last.
+        """Continue one prompt; returns the new token ids, `end_id` (if it comes) last.
 
-        `temperature` 0 takes the likeliest token; above 0, tokens are drawn with `seed`.
-        With `use_cache` each step feeds one token and re-uses keys and values; without it the
-        whole sequence is recomputed: same result, T times the work. Generation ends at
-        `max_seq_len`. Raises `ValueError` for an empty or too long prompt.
+        `temperature` 0 takes the likeliest token; above 0, tokens are drawn with `seed`. Every
+        step reads the whole sequence again: a cache of keys and values would save that work, and
+        is left out of the code that is trained. Generation ends at `max_seq_len`. Raises
+        `ValueError` for an empty or too long prompt.
         """
-        if not ids:
-            raise ValueError("generate needs at least one token of prompt, got none.")
-        if len(ids) > self.config.max_seq_len:
-            raise ValueError(
-                f"the prompt has {len(ids)} tokens, the model sees at most max_seq_len = {self.config.max_seq_len}: shorten it."
-            )
+        limit = self.config.max_seq_len
+        if not 0 < len(ids) <= limit:
+            raise ValueError(f"a prompt has 1 to max_seq_len = {limit} tokens, got {len(ids)}.")
         device = self.embedding.weight.device
         generator = torch.Generator(device="cpu").manual_seed(seed)
-        sequence, cache = list(ids), [] if use_cache else None
-        for _ in range(min(max_new_tokens, self.config.max_seq_len - len(ids) + 1)):
-            feed = sequence[-1:] if cache else sequence
-            logits = (
-                self.head(self.hidden(torch.tensor([feed], device=device), cache)[:, -1])[0]
-                .float()
-                .cpu()
-            )  # (V,)
-            token = (
-                int(logits.argmax())
-                if temperature == 0
-                else int(
-                    torch.multinomial((logits / temperature).softmax(-1), 1, generator=generator)
-                )
-            )
+        sequence = list(ids)
+        for _ in range(min(max_new_tokens, limit - len(ids) + 1)):
+            hidden = self.hidden(torch.tensor([sequence], device=device))  # (1, T, C)
+            logits = self.head(hidden[0, -1]).float().cpu()  # (V,)
+            if temperature == 0:
+                token = int(logits.argmax())
+            else:
+                chances = (logits / temperature).softmax(-1)
+                token = int(torch.multinomial(chances, 1, generator=generator))
             sequence.append(token)
             if on_token is not None:
                 on_token(token)

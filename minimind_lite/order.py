@@ -57,42 +57,17 @@ def block(n: int, seed: int = 0, epoch: int = 0, *, size: int) -> np.ndarray:
     return np.concatenate([np.arange(s, min(s + size, n)) for s in starts]) if n else np.arange(0)
 
 
-def sorted_by(keys: np.ndarray) -> np.ndarray:
-    """Rows by ascending key, ties in file order: what `group_by_length` and sorted files do."""
-    return np.argsort(np.asarray(keys), kind="stable")
-
-
 def make(kind: str, n: int, *, seed: int = 0, epoch: int = 0) -> np.ndarray:
-    """The order named `kind`: file, shuffle_once, shuffle, buffer:K or block:K with K a positive integer.
+    """The order named `kind`: file, shuffle_once, shuffle, buffer:K or block:K, K a whole number.
 
     Raises `ValueError` for any other name.
     """
-    name, _, size = kind.partition(":")
-    if kind in ("file", "shuffle_once", "shuffle"):
-        return {"file": file, "shuffle_once": shuffle_once, "shuffle": shuffle}[name](
-            n, seed, epoch
-        )
+    name, _, size = str(kind).partition(":")
+    whole_file = {"file": file, "shuffle_once": shuffle_once, "shuffle": shuffle}
+    if kind in whole_file:
+        return whole_file[kind](n, seed, epoch)
     if name in ("buffer", "block") and size.isdecimal() and int(size) > 0:
         return {"buffer": buffer, "block": block}[name](n, seed, epoch, size=int(size))
     raise ValueError(
         f"no order {kind!r}; choose one of {', '.join(KINDS)} with K rows, for instance buffer:128."
     )
-
-
-def dispersion_index(member: np.ndarray, batch_size: int) -> float:
-    """How unevenly batches hold a group of rows: Var(share over batches) / (p (1 - p) / B).
-
-    `member` (N,) says, in training order, which rows belong to the group; only whole batches
-    count. 1 is what independent draws give, about B a fully sorted file, below 1 more even than
-    chance. Raises `ValueError` where there is no whole batch, or all or none are members.
-    """
-    member = np.asarray(member, dtype=bool)
-    whole = len(member) // batch_size * batch_size
-    shares = member[:whole].reshape(-1, batch_size).mean(axis=1) if whole else np.empty(0)
-    p = shares.mean() if whole else 0.0
-    if not 0 < p < 1:
-        raise ValueError(
-            f"the dispersion index needs whole batches with members and others in them; got {whole} rows "
-            f"in whole batches of {batch_size}, share of members {p:.3f}."
-        )
-    return float(shares.var() / (p * (1 - p) / batch_size))

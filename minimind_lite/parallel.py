@@ -1,60 +1,107 @@
-"""Micro-batches side by side: one per core, each on a single thread.
+"""The fast way through a batch: a micro-batch per core, each on a single thread.
 
 A small model's matrices are too small to be cut between cores: the cores would wait for each
 other after every product. A batch, however, falls into micro-batches that need nothing of each
-other until their gradients are added. So each worker takes a whole one. Results come back in
-the order of the work, whatever finished first, so sums, and with them whole runs, are the same
-to the last bit for any number of workers.
+other until their gradients are added. So each worker takes a whole one. Gradients are added in
+the order of the micro-batches, whichever worker ends first, so a run is the same to the last bit
+for any number of workers up to four (more cut a batch into more parts, and round otherwise).
+`trainer.train` has the textbook form beside it.
+
+    B conversations of a batch   b conversations of a micro-batch
 """
 
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
+import numpy as np
 import torch
+from torch import Tensor
+
+from minimind_lite.config import TrainConfig
+from minimind_lite.loss import sample_cross_entropy
+from minimind_lite.model import LanguageModel
+from minimind_lite.rows import MULTIPLE, EncodedRows, micro_batches, pack
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+def worker_count() -> int:
+    """MINIMIND_LITE_WORKERS, or the cores that this process may use. Raises `ValueError`."""
+    if chosen := os.environ.get("MINIMIND_LITE_WORKERS"):
+        if not chosen.isdecimal() or int(chosen) < 1:
+            raise ValueError(
+                "MINIMIND_LITE_WORKERS must be a whole number of threads, 1 or more, "
+                f"got {chosen!r}."
+            )
+        return int(chosen)
+    return available_cores()
+
+
 def available_cores() -> int:
-    """Cores that this process may use (a container or a batch system may grant fewer than there are)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process may use; a container or a batch system may grant fewer than all."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Operations of the calling thread on one core: sums in a fixed order, whatever the machine.
+
+    The setting of the whole process is what it was afterwards.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class Workers:
     """A pool of `n` threads that map a function over items; use it as a context manager.
 
-    `n` defaults to the cores at hand, or to MINIMIND_LITE_WORKERS. Python threads do, since
-    torch releases the interpreter lock while it computes. On an accelerator, which runs one
-    stream of work, pass n = 0: everything then runs in the calling thread.
+    `n` defaults to `worker_count()`. Python threads do, since torch releases the interpreter lock
+    while it computes. On an accelerator, which runs one stream of work, pass n = 0: everything
+    then runs in the calling thread.
     """
 
     def __init__(self, n: int | None = None) -> None:
-        self.n = (
-            int(os.environ.get("MINIMIND_LITE_WORKERS") or available_cores()) if n is None else n
-        )
-        # The number of threads inside an operation is a setting of each thread; the caller's stays as it is.
-        self._pool = (
-            ThreadPoolExecutor(self.n, initializer=torch.set_num_threads, initargs=(1,))
-            if self.n
-            else None
-        )
+        self.n = worker_count() if n is None else n
+        self._pool = ThreadPoolExecutor(self.n) if self.n else None
+        if self._pool is not None:
+            self._use_one_thread_each(self._pool)
+
+    def _use_one_thread_each(self, pool: ThreadPoolExecutor) -> None:
+        # `set_num_threads` sets the calling thread and the default of threads that have not
+        # computed yet. Asking for the number makes a thread take the default for good, so after
+        # that the default is put back, and the rest of the process never notices.
+        everyone_is_here = threading.Barrier(self.n)
+
+        def settle() -> None:
+            torch.get_num_threads()
+            everyone_is_here.wait()
+
+        with one_thread():
+            for settled in [pool.submit(settle) for _ in range(self.n)]:
+                settled.result()
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """Results in the order of the items, at most 2 n of them waiting. An error in any is raised here."""
+        """Results in the order of the items, at most 2 n of them waiting. Raises their errors."""
         if self._pool is None:
             yield from map(function, items)
             return
         pending: deque[Future[Result]] = deque()
         for item in items:
-            if (
-                len(pending) == 2 * self.n
-            ):  # a result may be a whole gradient: never more than a few at once
+            if len(pending) == 2 * self.n:  # a result may be a whole gradient: few at once
                 yield pending.popleft().result()
             pending.append(self._pool.submit(function, item))
         while pending:
@@ -66,3 +113,90 @@ class Workers:
     def __exit__(self, *error: object) -> None:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def packed_losses(
+    model: LanguageModel, data: EncodedRows, rows: np.ndarray, *, precision: str = "fp32"
+) -> Tensor:
+    """Sums of the losses (b,) of some conversations in one packed forward pass, in nats."""
+    device = model.embedding.weight.device
+    packed_ids, packed_mask, lengths = pack(data, rows)
+    ids = torch.from_numpy(packed_ids).to(device)  # (1, T)
+    mask = torch.from_numpy(packed_mask).to(device)  # (1, T)
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        hidden = model.hidden(ids, lengths=lengths)  # (1, T, C)
+        return sample_cross_entropy(hidden, model.head, ids, mask, lengths)
+
+
+def cut(
+    data: EncodedRows, rows: np.ndarray, config: TrainConfig, *, n_workers: int = 1
+) -> list[np.ndarray]:
+    """The micro-batches of a batch, as positions in it (b,): as many as the workers ask for.
+
+    In multiples of four up to four workers, so that one, two or four give the same bits.
+    """
+    return micro_batches(
+        data.lengths(rows),
+        micro_batch_size=config.micro_batch_size,
+        token_budget=config.token_budget,
+        multiple=MULTIPLE * max(1, -(-n_workers // MULTIPLE)),
+    )
+
+
+def forward_backward(
+    model: LanguageModel,
+    data: EncodedRows,
+    rows: np.ndarray,
+    weights: np.ndarray | None,
+    config: TrainConfig,
+    workers: Workers,
+) -> np.ndarray:
+    """Sums of losses (B,) of a batch, in nats; its gradient is added to the parameters' `.grad`.
+
+    `weights` (B,) is what each conversation's summed loss counts in the loss of the batch, for
+    instance 1 / tokens of the batch. Without weights, or for a frozen model, there is no
+    gradient. Gradients are taken per micro-batch and added in a fixed order, not by `backward`,
+    which would add them as the workers end.
+    """
+    sums, parameters = np.empty(len(rows)), list(model.parameters())
+    learns = weights is not None and config.optimizer != "none"
+
+    def micro_batch(part: np.ndarray) -> tuple[np.ndarray, Tensor, Sequence[Tensor]]:
+        with torch.set_grad_enabled(learns):  # a setting of each thread
+            part_sums = packed_losses(model, data, rows[part], precision=config.precision)  # (b,)
+            if not learns:
+                return part, part_sums, ()
+            loss = (part_sums * torch.from_numpy(weights[part]).to(part_sums)).sum()
+            return part, part_sums.detach(), torch.autograd.grad(loss, parameters)
+
+    for part, part_sums, gradients in workers.map(
+        micro_batch, cut(data, rows, config, n_workers=workers.n)
+    ):
+        sums[part] = part_sums.cpu().numpy()
+        for parameter, gradient in zip(parameters, gradients):
+            parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+    return sums
+
+
+def workers_for(model: LanguageModel) -> Workers:
+    """A pool that fits the device where the model lives."""
+    return Workers(None if model.embedding.weight.device.type == "cpu" else 0)
+
+
+def choose_device(name: str = "cpu") -> torch.device:
+    """The device `cpu` (the reference), `cuda`, `mps`, or `auto`: CUDA if there is one, else CPU.
+
+    Raises `ValueError` for a device that this machine does not have.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    available = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    kind, _, index = name.partition(":")
+    if not available.get(kind) or (":" in name and not index.isdecimal()):
+        names = ", ".join(k for k, works in available.items() if works)
+        raise ValueError(f"device {name!r} is not available here; available: {names}.")
+    return torch.device(name)

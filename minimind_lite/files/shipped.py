@@ -8,39 +8,19 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
-from minimind_lite.chat import Chat, EncodedRows, load_tokenizer
+from minimind_lite.chat import Chat, load_tokenizer
 from minimind_lite.config import ModelConfig
 from minimind_lite.conversations import Conversation, read
+from minimind_lite.files import run_folder
 from minimind_lite.files.model_file import load_model
 from minimind_lite.model import LanguageModel
 from minimind_lite.records import Run
+from minimind_lite.rows import EncodedRows
+from minimind_lite.segments import DOMAINS, Segment
 
 BASES = ("nano", "lite")  # sizes of which a pretrained checkpoint is shipped
-DOMAINS = ("zh", "code", "en", "math", "zh_classical")
-NAMES = {
-    "zh": "Chinese",
-    "code": "code",
-    "en": "English",
-    "math": "maths",
-    "zh_classical": "classical Chinese",
-}
-
-
-@dataclass(frozen=True)
-class Segment:
-    """Rows start .. stop-1 of the SFT file, all of one domain."""
-
-    domain: str
-    start: int
-    stop: int
-
-    @property
-    def name(self) -> str:
-        """For people: English, maths ..."""
-        return NAMES[self.domain]
 
 
 def folder() -> Path:
@@ -115,4 +95,4 @@ def recorded_run(name: str) -> Run:
             else []
         )
         raise ValueError(f"no recorded run {name!r}; recorded: {', '.join(names)}.")
-    return Run.load(path)
+    return run_folder.load(path)

@@ -1,0 +1,93 @@
+"""Where the segments of a file are: which rows are off-domain, and how much of a batch they fill.
+
+The file's main domain is Chinese; a *segment* is a run of rows of another domain. This is ground
+truth: experiments and the domain strip under a curve may use it, the detector (`spikes`) and the
+trainer never do.
+
+    N rows (conversations) of a file
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from minimind_lite.records import Run
+
+MAIN = "zh"
+DOMAINS = (MAIN, "code", "en", "math", "zh_classical")
+LARGE = ("code", "en", "math", "zh_classical")  # labels; the tiny segment is a question of its own
+TINY = 32  # rows; a segment of up to two batches of 16 hardly shows in a curve
+NAMES = {
+    "en": ("Chinese", "code", "English", "maths", "classical Chinese"),
+    "zh": ("中文", "代码", "英文", "数学", "文言文"),
+}
+
+
+def domain_name(domain: str, language: str = "en") -> str:
+    """For people: English, maths ... Raises `ValueError` for an unknown domain or language."""
+    if domain not in DOMAINS or language not in NAMES:
+        raise ValueError(
+            f"no name of {domain!r} in {language!r}; domains: {', '.join(DOMAINS)}; "
+            f"languages: {', '.join(NAMES)}."
+        )
+    return NAMES[language][DOMAINS.index(domain)]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Rows start .. stop-1 of a file, all of one domain."""
+
+    domain: str
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def name(self) -> str:
+        """For people: English, maths ..."""
+        return domain_name(self.domain)
+
+    @property
+    def label(self) -> str:
+        """Its key in tables: the domain, with `_tiny` where it is no longer than TINY rows."""
+        return self.domain if len(self) > TINY else f"{self.domain}_tiny"
+
+
+def of_run(run: Run) -> list[Segment]:
+    """The segments of the file that a run was trained on, from its `info`."""
+    return [Segment(**segment) for segment in run.info["segments"]]
+
+
+def domains(segments: Iterable[Segment], n_rows: int) -> np.ndarray:
+    """Domain of each row of a file, (N,) str."""
+    labels = np.full(n_rows, MAIN, dtype=object)
+    for segment in segments:
+        labels[segment.start : segment.stop] = segment.domain
+    return labels
+
+
+def off_domain(segments: Iterable[Segment], n_rows: int) -> np.ndarray:
+    """True for the rows of any segment, (N,)."""
+    return domains(segments, n_rows) != MAIN
+
+
+def rows_by_domain(segments: Iterable[Segment], n_rows: int) -> dict[str, np.ndarray]:
+    """Row numbers (n,) of each domain, ascending; the main domain first."""
+    labels = domains(segments, n_rows)
+    return {name: np.flatnonzero(labels == name) for name in dict.fromkeys([MAIN, *labels])}
+
+
+def share(run: Run, segment: Segment, *, epoch: int | None = 0) -> np.ndarray:
+    """Share of each step's conversations that lie in the segment, (steps,).
+
+    0 in other epochs than `epoch`; None means all epochs.
+    """
+    inside = [np.mean((r.rows >= segment.start) & (r.rows < segment.stop)) for r in run.records]
+    if epoch is None:
+        return np.array(inside)
+    return np.where(run.column("epoch") == epoch, inside, 0.0)
