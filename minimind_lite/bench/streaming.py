@@ -22,9 +22,10 @@ from pathlib import Path
 import numpy as np
 
 from minimind_lite.bench.memory import peak_mb
-from minimind_lite.chat import Chat, chunks, load_tokenizer
+from minimind_lite.chat import Chat, load_tokenizer
 from minimind_lite.conversations import read
 from minimind_lite.files.encoded_cache import encode_file
+from minimind_lite.files.encoding import chunks
 from minimind_lite.rows import EncodedRows, batches
 
 PIECE_MB, ROUNDS = 20, 5  # of the comparison
