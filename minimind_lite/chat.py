@@ -33,7 +33,7 @@ STYLES = ((PAD, START, END), ("<unk>", "<s>", "</s>"))  # MiniMind since April 2
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:
-    """Read a `tokenizer.json`, ours or MiniMind's. Raises `ValueError` if it is missing or broken."""
+    """Read a `tokenizer.json`, ours or MiniMind's. Raises `ValueError` if it can't be read."""
     try:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare Exception
@@ -48,6 +48,17 @@ def messages_of(conversation: Conversation | Messages) -> Messages:
     return conversation.messages if isinstance(conversation, Conversation) else conversation
 
 
+def _chat_tokens(tokenizer: Tokenizer) -> tuple[int, int, int, str]:
+    """Ids of padding, start and end in the style that the tokenizer has, and the end as text."""
+    for pad, start, end in STYLES:
+        ids = [tokenizer.token_to_id(token) for token in (pad, start, end)]
+        known = [i for i in ids if i is not None]
+        if len(known) == 3:
+            return known[0], known[1], known[2], end
+    expected = " or ".join(", ".join(style) for style in STYLES)
+    raise ValueError(f"the tokenizer has no chat tokens: expected {expected}.")
+
+
 class Chat:
     """A tokenizer with its chat template.
 
@@ -56,14 +67,7 @@ class Chat:
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        has_all = [all(tokenizer.token_to_id(t) is not None for t in style) for style in STYLES]
-        if not any(has_all):
-            expected = " or ".join(", ".join(style) for style in STYLES)
-            raise ValueError(f"the tokenizer has no chat tokens: expected {expected}.")
-        pad, self.start_token, self.end_token = STYLES[has_all.index(True)]
-        self.pad_id = tokenizer.token_to_id(pad)
-        self.start_id = tokenizer.token_to_id(self.start_token)
-        self.end_id = tokenizer.token_to_id(self.end_token)
+        self.pad_id, self.start_id, self.end_id, self.end_token = _chat_tokens(tokenizer)
         # A private copy, because this switch changes how every later call reads special tokens.
         self.tokenizer = Tokenizer.from_str(tokenizer.to_str())
         self.tokenizer.encode_special_tokens = True  # inside a message they are text, no structure

@@ -92,7 +92,7 @@ def _require(condition: bool, message: str) -> None:
 def _pair(name: str, values: object) -> tuple[float, float]:
     """Two numbers in [0, 1), which JSON gives as a list."""
     pair = tuple(values) if isinstance(values, list | tuple) else ()
-    good = len(pair) == 2 and all(isinstance(v, numbers.Real) and 0 <= v < 1 for v in pair)
+    good = len(pair) == 2 and all(isinstance(v, numbers.Real) and 0 <= float(v) < 1 for v in pair)
     _require(good, f"{name} must be two numbers in [0, 1), got {values!r}.")
     return pair[0], pair[1]
 

@@ -14,8 +14,6 @@ this model rotates the two halves (half-split, as Llama in Hugging Face and Mini
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -190,42 +188,3 @@ class LanguageModel(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         return self.head(self.hidden(ids))  # (B, T, V)
-
-    @torch.inference_mode()
-    def generate(
-        self,
-        ids: list[int],
-        max_new_tokens: int = 64,
-        *,
-        end_id: int | None = None,
-        temperature: float = 0.0,
-        seed: int = 0,
-        on_token: Callable[[int], None] | None = None,
-    ) -> list[int]:
-        """Continue one prompt; returns the new token ids, `end_id` (if it comes) last.
-
-        `temperature` 0 takes the likeliest token; above 0, tokens are drawn with `seed`. Every
-        step reads the whole sequence again: a cache of keys and values would save that work, and
-        is left out of the code that is trained. Generation ends at `max_seq_len`. Raises
-        `ValueError` for an empty or too long prompt.
-        """
-        limit = self.config.max_seq_len
-        if not 0 < len(ids) <= limit:
-            raise ValueError(f"a prompt has 1 to max_seq_len = {limit} tokens, got {len(ids)}.")
-        device = self.embedding.weight.device
-        generator = torch.Generator(device="cpu").manual_seed(seed)
-        sequence = list(ids)
-        for _ in range(min(max_new_tokens, limit - len(ids) + 1)):
-            hidden = self.hidden(torch.tensor([sequence], device=device))  # (1, T, C)
-            logits = self.head(hidden[0, -1]).float().cpu()  # (V,)
-            if temperature == 0:
-                token = int(logits.argmax())
-            else:
-                chances = (logits / temperature).softmax(-1)
-                token = int(torch.multinomial(chances, 1, generator=generator))
-            sequence.append(token)
-            if on_token is not None:
-                on_token(token)
-            if token == end_id:
-                break
-        return sequence[len(ids) :]

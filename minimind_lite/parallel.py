@@ -159,14 +159,14 @@ def forward_backward(
     which would add them as the workers end.
     """
     sums, parameters = np.empty(len(rows)), list(model.parameters())
-    learns = weights is not None and config.optimizer != "none"
+    shares = None if weights is None or config.optimizer == "none" else torch.from_numpy(weights)
 
     def micro_batch(part: np.ndarray) -> tuple[np.ndarray, Tensor, Sequence[Tensor]]:
-        with torch.set_grad_enabled(learns):  # a setting of each thread
+        with torch.set_grad_enabled(shares is not None):  # a setting of each thread
             part_sums = packed_losses(model, data, rows[part], precision=config.precision)  # (b,)
-            if not learns:
+            if shares is None:
                 return part, part_sums, ()
-            loss = (part_sums * torch.from_numpy(weights[part]).to(part_sums)).sum()
+            loss = (part_sums * shares[part].to(part_sums)).sum()
             return part, part_sums.detach(), torch.autograd.grad(loss, parameters)
 
     for part, part_sums, gradients in workers.map(

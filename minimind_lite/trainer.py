@@ -98,7 +98,7 @@ def train(
             start, rows = time.perf_counter(), batch.rows
             weights = loss_weights(tokens[rows], config, factors=row_weights, rows=rows)
             model.zero_grad(set_to_none=True)
-            if fast:
+            if fast or optimizer is None:
                 sums = forward_backward(model, data, rows, weights, config, workers)
             else:
                 sums = np.empty(len(rows))

@@ -9,7 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from minimind_lite.chat import STYLES, Chat, load_tokenizer, train_tokenizer
+from minimind_lite.chat import STYLES, Chat, load_tokenizer
+from minimind_lite.files.tokenizer import train_tokenizer
 from minimind_lite.conversations import Conversation
 
 FEW = settings(max_examples=60, deadline=None)
@@ -236,106 +237,13 @@ def test_half_a_character_is_shown_as_such(chat):
     assert chat.decode(first_byte) == "�"
 
 
-@FEW
-@given(conversations)
-@example([("user", "�😀")])  # U+FFFD that stands in the text is a character like any other
-def test_pieces_cover_all_tokens_and_all_text(chat, messages):
-    ids, _ = chat.encode(messages)
-    pieces = chat.pieces(ids)
-    assert sum(size for size, _ in pieces) == len(ids) and all(size > 0 for size, _ in pieces)
-    assert "".join(text for _, text in pieces) == chat.decode(ids)
-
-
-def test_pieces_join_the_tokens_of_one_character(chat):
-    ids, _ = chat.encode([("user", "a😀b")])
-    assert [text for _, text in chat.pieces(ids)][-5:] == ["a", "😀", "b", "<|im_end|>", "\n"]
-    assert dict((text, size) for size, text in chat.pieces(ids))["😀"] > 1
-
-
-def test_pieces_of_a_broken_character_end(chat):
-    ids = chat.encode([("user", "😀")])[0][:-3]  # the row is cut inside the emoji
-    assert sum(size for size, _ in chat.pieces(ids)) == len(ids) and chat.pieces(ids)[-1][
-        1
-    ].endswith("�")
-    assert chat.pieces([]) == []
-
-
-class Boxes(HTMLParser):
-    """Text, title and style of each span, read as a browser would."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.boxes, self.inside = [], False
-        self.feed(html)
-
-    def handle_starttag(self, tag, attrs):
-        if tag == "span":
-            self.boxes.append({"text": "", **dict(attrs)})
-            self.inside = True
-        assert tag in ("div", "span", "br")
-
-    def handle_endtag(self, tag):
-        self.inside = self.inside and tag != "span"
-
-    def handle_data(self, data):
-        if self.inside:
-            self.boxes[-1]["text"] += data.replace("\xa0", " ").replace("⏎", "\n")
-
-
-def css(box):
-    """The properties that apply: of two that are given, the last one wins."""
-    return dict(pair.split(":", 1) for pair in box["style"].split(";") if pair)
-
-
-def test_html_shows_every_character_and_lets_none_become_markup():
-    # A tokenizer that has "<!--" and "</" as tokens: unescaped, the first would hide the rest of the page.
-    chat = Chat(train_tokenizer(["<!-- x --> </ >"] * 9, 300))
-    ids, mask = chat.encode([("user", "<!-- x --> </b> &lt;\n  '\""), ("assistant", "a<b 😀")])
-    html = chat.to_html(ids, mask)
-    assert "".join(box["text"] for box in Boxes(html).boxes) == chat.decode(ids)
-    assert "<!--" in [text for _, text in chat.pieces(ids)] and "<!--" not in html
-
-
-def test_html_marks_what_is_supervised(chat):
-    ids, mask = chat.encode(TWO_TURNS)
-    boxes = Boxes(chat.to_html(ids, mask)).boxes
-    blue = ["#0072B2" in box["style"] for box in boxes]
-    runs = [
-        "".join(box["text"] for box, _ in run)
-        for flag, run in groupby(zip(boxes, blue), key=lambda pair: pair[1])
-        if flag
-    ]
-    assert runs == ["Fine, and you?<|im_end|>", "Good 😀<|im_end|>"]
-
-
-def test_html_greys_the_template(chat):
-    ids, mask = chat.encode(TWO_TURNS)
-    boxes = Boxes(chat.to_html(ids, mask)).boxes
-    assert boxes[0]["text"] == "<|im_start|>" and css(boxes[0])["color"] == "#666"
-
-
-def test_html_shades_supervised_tokens_by_their_loss(chat):
-    ids, mask = [chat.start_id, chat.end_id, chat.end_id, chat.end_id], [False, True, True, True]
-    boxes = Boxes(chat.to_html(ids, mask, [9.0, 0.0, 3.0, 60.0])).boxes
-    assert [css(box).get("background") for box in boxes] == [
-        None,
-        "rgba(230,159,0,0.00)",
-        "rgba(230,159,0,0.50)",
-        "rgba(230,159,0,1.00)",
-    ]
-    assert (
-        "loss" not in boxes[0]["title"]
-        and boxes[2]["title"] == f"token 2: [{chat.end_id}], loss 3.00 nats"
-    )
-
-
 @pytest.mark.parametrize("style", STYLES, ids=["since April 2025", "before"])
 def test_both_of_minimind_s_templates_are_recognised(style):
     chat = Chat(train(style))
     assert [
         chat.tokenizer.id_to_token(i) for i in (chat.pad_id, chat.start_id, chat.end_id)
     ] == list(style)
-    assert (chat.start_token, chat.end_token) == style[1:]
+    assert chat.end_token == style[2]
     ids, mask = chat.encode(TWO_TURNS[:2])
     assert (
         chat.decode(ids)

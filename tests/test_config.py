@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -68,7 +69,7 @@ def test_json_gives_back_the_same_value(config):
 @pytest.mark.parametrize("cls", [ModelConfig, TrainConfig])
 def test_an_unknown_field_is_named_and_the_known_ones_are_listed(cls):
     with pytest.raises(
-        ValueError, match=f"{cls.__name__} has no field batchsize, zeta; known fields: .*"
+        ValueError, match=f"{cls.__name__} has no field batchsize, zeta; it has .*"
     ) as error:
         cls.from_dict({"zeta": 1, "batchsize": 8})
     assert all(f.name in str(error.value) for f in dataclasses.fields(cls))
@@ -87,10 +88,13 @@ def test_a_config_never_changes(config):
 @pytest.mark.parametrize(
     "fields, message",
     [
-        (dict(vocab_size=0), "vocab_size must be a positive integer, got 0"),
-        (dict(n_layers=-1), "n_layers must be a positive integer, got -1"),
-        (dict(dim=512.0), r"dim must be a positive integer, got 512\.0"),
-        (dict(max_seq_len="512"), "max_seq_len must be a positive integer, got '512'"),
+        (dict(vocab_size=0), "vocab_size must be a whole number from 1 to 2147483647, got 0"),
+        (dict(n_layers=-1), "n_layers must be a whole number from 1 to 2147483647, got -1"),
+        (dict(dim=512.0), r"dim must be a whole number from 1 to \d+, got 512\.0"),
+        (
+            dict(max_seq_len="512"),
+            "max_seq_len must be a whole number from 1 to 2147483647, got '512'",
+        ),
         (
             dict(dim=100, n_heads=8),
             "dim must be divisible by n_heads, got 100 and 8: choose dim = 8 x an even head size",
@@ -100,9 +104,9 @@ def test_a_config_never_changes(config):
             r"dim / n_heads must be even \(rotary embedding turns pairs\), got 3",
         ),
         (dict(n_heads=8, n_kv_heads=3), "n_heads must be divisible by n_kv_heads, got 8 and 3"),
-        (dict(norm_eps=0.0), "norm_eps and rope_theta must be positive"),
-        (dict(rope_theta=-1.0), "norm_eps and rope_theta must be positive"),
-        (dict(norm_eps=float("nan")), "norm_eps and rope_theta must be positive"),
+        (dict(norm_eps=0.0), "norm_eps must be a finite number above 0, got 0.0"),
+        (dict(rope_theta=-1.0), "rope_theta must be a finite number above 0, got -1.0"),
+        (dict(norm_eps=float("nan")), "norm_eps must be a finite number above 0, got nan"),
     ],
 )
 def test_a_contradictory_model_says_what_is_wrong(fields, message):
@@ -113,13 +117,26 @@ def test_a_contradictory_model_says_what_is_wrong(fields, message):
 @pytest.mark.parametrize(
     "fields, message",
     [
-        (dict(batch_size=0), "batch_size must be a positive integer, got 0"),
-        (dict(epochs=1.5), r"epochs must be a positive integer, got 1\.5"),
-        (dict(token_budget=-1), "token_budget must be a positive integer, got -1"),
-        (dict(learning_rate=-1e-4), "learning_rate must not be negative, got -0.0001"),
-        (dict(learning_rate=float("nan")), "learning_rate must not be negative, got nan"),
-        (dict(grad_clip=-1.0), "grad_clip must not be negative"),
-        (dict(seed=-1), "seed must not be negative, got -1"),
+        (dict(batch_size=0), "batch_size must be a whole number from 1 to 2147483647, got 0"),
+        (dict(epochs=1.5), r"epochs must be a whole number from 1 to \d+, got 1\.5"),
+        (dict(token_budget=-1), "token_budget must be a whole number from 1 to 2147483647, got -1"),
+        (
+            dict(learning_rate=-1e-4),
+            "learning_rate must be a finite number not below 0, got -0.0001",
+        ),
+        (
+            dict(learning_rate=float("nan")),
+            "learning_rate must be a finite number not below 0, got nan",
+        ),
+        (dict(grad_clip=-1.0), "grad_clip must be a finite number not below 0"),
+        (dict(batch_size=True), "batch_size must be a whole number .*, got True"),
+        (dict(batch_size=10**20), "batch_size must be a whole number from 1 to 2147483647"),
+        (dict(learning_rate=None), "learning_rate must be a finite number not below 0, got None"),
+        (dict(learning_rate=float("inf")), "learning_rate must be a finite number .*, got inf"),
+        (dict(eps=-1), "eps must be a finite number above 0, got -1"),
+        (dict(betas=None), r"betas must be two numbers in \[0, 1\), got None"),
+        (dict(order="alphabetical"), "no order 'alphabetical'"),
+        (dict(seed=-1), "seed must be a whole number from 0 to 9223372036854775807, got -1"),
         (dict(optimizer="adam"), "optimizer must be one of adamw, sgd, none, got 'adam'"),
         (
             dict(schedule="cosine"),
@@ -131,11 +148,14 @@ def test_a_contradictory_model_says_what_is_wrong(fields, message):
         ),
         (dict(betas=(0.9,)), r"betas must be two numbers in \[0, 1\), got \(0\.9,\)"),
         (dict(betas=(0.9, 1.0)), r"betas must be two numbers in \[0, 1\)"),
-        (dict(max_steps=0), "max_steps must be positive, got 0"),
-        (dict(micro_batch_size=0), r"micro_batch_size must lie in 1 \.\. batch_size \(16\), got 0"),
+        (dict(max_steps=0), "max_steps must be a whole number from 1 to 2147483647, got 0"),
+        (
+            dict(micro_batch_size=0),
+            r"micro_batch_size must be a whole number from 1 to 2147483647, got 0",
+        ),
         (
             dict(micro_batch_size=17),
-            r"got 17: batch_size counts the conversations of one optimiser step, all micro-batches together",
+            r"got 17: batch_size counts the conversations of one optimizer step, all micro-batches together",
         ),
         (dict(micro_batch_size=2.5), "micro_batch_size"),  # half a conversation fits no batch
         (
@@ -220,3 +240,18 @@ def test_configuration_needs_no_torch():
     # A recorded run must be readable, and its settings printable, before torch is loaded.
     code = "import sys, minimind_lite.config; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize("number", [np.int64(16), np.uint8(16), np.array(16)])
+def test_whole_numbers_of_numpy_are_whole_numbers(number):
+    """What comes out of an array in a notebook is as good as what was typed."""
+    config = TrainConfig(batch_size=number)
+    assert config == TrainConfig(batch_size=16) and type(config.batch_size) is int
+    assert json.dumps(config.to_dict())
+
+
+def test_every_setting_of_a_run_has_its_sentence():
+    for field in dataclasses.fields(TrainConfig):
+        text = field.metadata["help"]
+        assert text and not text.endswith(".") and "%" not in text, field.name
+        assert all(isinstance(choice, str) for choice in field.metadata["choices"])

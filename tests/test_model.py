@@ -197,7 +197,7 @@ def test_attention_is_the_one_written_out_by_hand(K):
     attention, x = strong(config).blocks[0].attention, 3 * normal(10, TINY.dim)
     cos, sin = (table[:10].double() for table in rotary_table(config))
     torch.testing.assert_close(
-        attention(x[None], cos, sin)[0][0],
+        attention(x[None], cos, sin)[0],
         attention_by_hand(attention, x, config),
         rtol=0,
         atol=1e-5,
@@ -281,79 +281,6 @@ def test_half_split_is_interleaved_under_a_permutation():
     pairs = torch.view_as_complex(x[:, neighbours].view(T, D // 2, 2))
     interleaved = torch.view_as_real(pairs * torch.exp(1j * angle)).flatten(1)
     torch.testing.assert_close(interleaved, rotate(x, cos, sin)[:, neighbours], rtol=0, atol=1e-6)
-
-
-# Generation
-
-prompts = st.lists(st.integers(0, TINY.vocab_size - 1), min_size=1, max_size=12)
-
-
-@quick
-@given(prompt=prompts, temperature=st.sampled_from([0.0, 0.7, 1.5]), seed=st.integers(0, 99))
-def test_the_cache_saves_work_and_changes_nothing(prompt, temperature, seed):
-    run = lambda use_cache: strong().generate(
-        prompt, 10, temperature=temperature, seed=seed, use_cache=use_cache
-    )
-    assert run(True) == run(False)
-
-
-def test_greedy_takes_the_likeliest_token_each_time():
-    model, sequence = strong(), [5, 9]
-    with torch.inference_mode():
-        for _ in range(6):
-            sequence.append(int(model(torch.tensor([sequence]))[0, -1].argmax()))
-    assert model.generate([5, 9], 6) == sequence[2:]
-
-
-def test_sampling_follows_its_seed():
-    run = lambda seed: strong().generate([1], 12, temperature=1.0, seed=seed)
-    assert run(3) == run(3) and run(3) != run(4)
-
-
-@pytest.mark.parametrize("temperature", [0.5, 2.0])
-def test_tokens_are_drawn_as_often_as_the_softmax_says(temperature):
-    model = strong(dataclasses.replace(TINY, vocab_size=5))
-    with torch.inference_mode():
-        expected = (model(torch.tensor([[1, 2]]))[0, -1] / temperature).softmax(-1)
-    drawn = torch.tensor(
-        [model.generate([1, 2], 1, temperature=temperature, seed=seed)[0] for seed in range(500)]
-    )
-    torch.testing.assert_close(
-        drawn.bincount(minlength=5).double() / 500, expected, rtol=0, atol=0.07
-    )  # 3 standard errors
-    assert expected.max() - expected.min() > 0.2
-
-
-@quick
-@given(prompt=prompts, which=st.integers(0, 9))
-def test_end_id_is_the_last_token(prompt, which):
-    model = strong()
-    free = model.generate(prompt, 10, temperature=1.0)
-    end_id = free[which]
-    assert (
-        model.generate(prompt, 10, temperature=1.0, end_id=end_id) == free[: free.index(end_id) + 1]
-    )
-
-
-def test_on_token_hears_every_token():
-    heard = []
-    assert strong().generate([1, 2], 5, on_token=heard.append) == heard and len(heard) == 5
-
-
-@pytest.mark.parametrize("use_cache", [True, False])
-def test_generation_ends_where_the_model_s_sight_ends(use_cache):
-    # Positions 20 .. 24 are filled, and the full sequence still predicts one token, which is never fed back.
-    assert len(strong().generate([1] * 20, 99, use_cache=use_cache)) == 5
-
-
-def test_an_empty_prompt_is_an_error():
-    with pytest.raises(ValueError, match="at least one token"):
-        strong().generate([])
-
-
-def test_too_long_a_prompt_is_an_error():
-    with pytest.raises(ValueError, match="max_seq_len"):
-        strong().generate([1] * 25)
 
 
 # A reference

@@ -122,16 +122,6 @@ def test_blocks_by_hand():
     assert any(order.block(7, seed, size=3).tolist() == [6, 3, 4, 5, 0, 1, 2] for seed in range(50))
 
 
-def test_sorting_leaves_ties_in_file_order():
-    assert order.sorted_by([3, 1, 3, 0, 1]).tolist() == [3, 1, 4, 0, 2]
-    keys = np.arange(999) % 3  # short arrays come out right from an unstable sort, too
-    assert order.sorted_by(keys).tolist() == [
-        *range(0, 999, 3),
-        *range(1, 999, 3),
-        *range(2, 999, 3),
-    ]
-
-
 @pytest.mark.parametrize(
     "kind",
     [
@@ -170,36 +160,6 @@ def test_make_calls_the_order_it_names():
     assert np.array_equal(
         order.make("shuffle_once", 50, seed=2, epoch=3), order.shuffle_once(50, 2)
     )
-
-
-def test_dispersion_index_by_hand():
-    # Shares 1, 1/2, 0 and a rest of one row that does not count: variance 1/6, p (1 - p) / 2 = 1/8.
-    assert order.dispersion_index([1, 1, 1, 0, 0, 0, 1], batch_size=2) == pytest.approx(
-        (1 / 6) / (1 / 8)
-    )
-
-
-def test_dispersion_index_of_perfectly_even_batches_is_zero():
-    assert order.dispersion_index([0, 1] * 8, batch_size=2) == 0
-
-
-@pytest.mark.parametrize("batch_size", [4, 16, 64])
-def test_dispersion_index_of_a_sorted_file_is_the_batch_size(batch_size):
-    assert order.dispersion_index(np.arange(6400) < 1280, batch_size) == pytest.approx(batch_size)
-
-
-def test_dispersion_index_of_a_shuffle_is_one():
-    member = np.arange(2000) < 400
-    values = [order.dispersion_index(member[order.shuffle(2000, seed)], 16) for seed in range(60)]
-    assert np.mean(values) == pytest.approx(
-        1, abs=0.05
-    )  # one value scatters by 0.13, their mean by 0.016
-
-
-@pytest.mark.parametrize("member", [[], [1, 0, 1], [0] * 8, [1] * 8, [0] * 8 + [1]])
-def test_dispersion_index_needs_both_kinds_in_whole_batches(member):
-    with pytest.raises(ValueError, match="needs whole batches with members and others in them"):
-        order.dispersion_index(member, batch_size=4)
 
 
 @pytest.mark.parametrize("length, size", [(64, 256), (128, 128), (128, 512), (256, 128)])

@@ -18,6 +18,7 @@ from minimind_lite.records import Run, StepRecord, micro_sums, token_means
 COUNTS = ("step", "epoch", "samples_seen", "tokens")
 MEASURES = ("loss", "lr", "grad_norm", "update_norm", "seconds", "probe_seconds")
 TIMES = ("seconds", "probe_seconds")
+SAMPLE_COLUMNS = ("row", "sample_loss", "sample_tokens")
 PROBE = "probe/"
 
 Columns = Mapping[str, np.ndarray]

@@ -16,12 +16,18 @@ from typing import Any
 
 import numpy as np
 
-from minimind_lite.files.run_columns import read_records, sample_columns, step_columns
+from minimind_lite.files.run_columns import (
+    SAMPLE_COLUMNS,
+    read_records,
+    sample_columns,
+    step_columns,
+)
 from minimind_lite.files.work import write_then_rename
 from minimind_lite.records import Run, StepRecord
 
 FORMAT = 2  # raised when a reader of the old form would misread the new; 1 is still read
 PART_SIZE = 100  # steps
+ON_DISK = {"sample_loss": "loss", "sample_tokens": "tokens"}  # names in samples/, for people
 
 
 class RunWriter:
@@ -62,8 +68,9 @@ class RunWriter:
         self.probe_names |= {name for r in self.pending for name in r.probes}
         steps: dict[str, Any] = dict(step_columns(self.pending, sorted(self.probe_names)))
         steps["micro_losses"] = [r.micro_losses for r in self.pending]
-        samples = sample_columns(self.pending)
-        samples["step"] = np.repeat(steps["step"], steps["rows_per_step"])
+        owner = np.repeat(steps["step"], steps["rows_per_step"])
+        samples = {"step": owner}
+        samples |= {ON_DISK.get(n, n): v for n, v in sample_columns(self.pending).items()}
         name = f"{self.parts:06d}.parquet"
         _write(self.folder / "samples" / name, samples)
         _write(self.folder / "steps" / name, steps)
@@ -116,9 +123,10 @@ def _read_parts(folder: Path) -> Iterator[StepRecord]:
     for number, name in enumerate(sorted(parts)):
         if name != f"{number:06d}.parquet":
             raise ValueError(f"{folder} lacks part {number:06d}.parquet: the run has a gap there.")
-        steps, samples = _read(folder / "steps" / name), _read(folder / "samples" / name)
+        steps, stored = _read(folder / "steps" / name), _read(folder / "samples" / name)
+        samples = {column: stored[ON_DISK.get(column, column)] for column in SAMPLE_COLUMNS}
         if "rows_per_step" not in steps:
-            steps, samples = _from_format_1(folder, steps, samples)
+            steps["rows_per_step"] = _counts_of_format_1(folder, steps["step"], stored["step"])
         yield from read_records(steps, samples, micro_losses=steps["micro_losses"])
 
 
@@ -129,13 +137,8 @@ def _read(path: Path) -> dict[str, Any]:
     return {name: v if name == "micro_losses" else np.array(v) for name, v in table.items()}
 
 
-def _from_format_1(
-    folder: Path, steps: dict[str, Any], samples: dict[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def _counts_of_format_1(folder: Path, steps: np.ndarray, owners: np.ndarray) -> np.ndarray:
     """Format 1 joined conversations to steps by step number, which needs numbers that rise."""
-    if (np.diff(steps["step"]) <= 0).any():
+    if (np.diff(steps) <= 0).any():
         raise ValueError(f"{folder} repeats steps, which run format 1 can't hold; run it again.")
-    counts = np.unique(samples["step"], return_counts=True)[1]
-    names = {"loss": "sample_loss", "tokens": "sample_tokens"}
-    renamed = {names.get(name, name): values for name, values in samples.items()}
-    return steps | {"rows_per_step": counts}, renamed
+    return np.unique(owners, return_counts=True)[1]

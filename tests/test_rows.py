@@ -2,12 +2,10 @@
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minimind_lite.chat import EncodedRows
-from minimind_lite.rows import PARTS, batches, collate, micro_batches, pack
+from minimind_lite.rows import MULTIPLE, EncodedRows, batches, collate, micro_batches, pack
 
 FEW = settings(max_examples=80, deadline=None)
 
@@ -44,9 +42,15 @@ def test_a_budget_cuts_a_partition_that_fits(lengths, budget):
 
 @FEW
 @given(some_lengths, st.integers(1, 200))
-def test_micro_batches_come_in_fours_and_none_could_give_a_row_away(lengths, budget):
-    parts = micro_batches(lengths, token_budget=budget)
-    assert len(parts) % PARTS == 0 or len(parts) == len(lengths)
+def test_micro_batches_come_in_multiples_and_none_could_give_a_row_away(lengths, budget):
+    for multiple in (MULTIPLE, 8):
+        check_parts(
+            lengths, micro_batches(lengths, token_budget=budget, multiple=multiple), multiple
+        )
+
+
+def check_parts(lengths, parts, multiple):
+    assert len(parts) % multiple == 0 or len(parts) == len(lengths)
     tokens = [lengths[part].sum() for part in parts]
     # Longest-first: a part took its last, shortest row while no other was emptier.
     assert all(t - lengths[part].min() <= min(tokens) for t, part in zip(tokens, parts))
@@ -61,7 +65,8 @@ def test_a_micro_batch_size_keeps_consecutive_rows(lengths, size):
 
 
 def test_micro_batches_by_hand():
-    # 24 tokens under a budget of 6: four parts. Longest first: 9, 5, 4, 3 open a part each, then 2 joins 3 and 1 joins 4.
+    # 24 tokens under a budget of 6: four parts. Longest first: 9, 5, 4, 3 open a part each,
+    # then 2 joins 3 and 1 joins 4.
     lengths = np.array([9, 2, 5, 3, 1, 4])
     assert [p.tolist() for p in micro_batches(lengths, token_budget=6)] == [
         [0],
@@ -83,10 +88,10 @@ def test_no_rows_make_no_micro_batches(how):
 
 def test_collate_by_hand():
     ids, mask = collate(DATA, np.array([2, 0, 1]))
-    assert ids.tolist() == [[31, 32, 0], [11, 12, 13], [21, 0, 0]] and ids.dtype == torch.int64
+    assert ids.tolist() == [[31, 32, 0], [11, 12, 13], [21, 0, 0]] and ids.dtype == np.int64
     assert (
         mask.tolist() == [[True, False, False], [False, True, True], [False, False, False]]
-        and mask.dtype == torch.bool
+        and mask.dtype == bool
     )
 
 
@@ -128,9 +133,31 @@ def test_pack_by_hand():
     ids, mask, lengths = pack(DATA, np.array([2, 0, 1]))
     assert (
         ids.tolist() == [[31, 32, 11, 12, 13, 21]]
-        and ids.dtype == torch.int64
+        and ids.dtype == np.int64
         and lengths == [2, 3, 1]
     )
     # Row 2 begins supervised, but its first token has nothing before it.
-    assert mask.tolist() == [[False, False, False, True, True, False]] and mask.dtype == torch.bool
+    assert mask.tolist() == [[False, False, False, True, True, False]] and mask.dtype == bool
     assert DATA.mask[4]  # and the data set is left as it was
+
+
+def test_padding_that_would_cut_a_row_is_refused():
+    with pytest.raises(ValueError, match="pad_to = 2 would cut a row of 3 tokens"):
+        collate(DATA, np.array([0]), pad_to=2)
+
+
+def test_supervised_tokens_are_counted_by_blocks_as_at_once(monkeypatch):
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(0, 9, 40)
+    mask = rng.random(lengths.sum()) < 0.5
+    data = EncodedRows(np.zeros(len(mask), np.uint16), mask, np.cumsum([0, *lengths]))
+    by_hand = [int(data.row(i)[1][1:].sum()) for i in range(40)]  # the first token never counts
+    for block in (1, 7, 1 << 20):
+        monkeypatch.setattr("minimind_lite.rows.BLOCK_TOKENS", block)
+        assert data.supervised().tolist() == by_hand
+
+
+def test_select_and_lengths_by_hand():
+    picked = DATA.select([2, 0])
+    assert picked.ids.tolist() == [31, 32, 11, 12, 13] and picked.lengths().tolist() == [2, 3]
+    assert DATA.lengths(np.array([2, 0])).tolist() == [2, 3]
