@@ -1,48 +1,69 @@
-"""What `python -m minimind_lite bench` does: measure, print, and write what is asked for."""
+"""The command `bench`: its options, and what it does: measure, print, write what is asked for.
+
+What measures is imported only when it runs, so that the command line starts quickly.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import argparse
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 from tqdm import tqdm
 
-from minimind_lite.bench import compare, figure, lab, profile, streaming
-from minimind_lite.bench.recipes import VARIANTS
-from minimind_lite.files import shipped
+from minimind_lite.config import ModelConfig
+
+MODELS = tuple(ModelConfig.PRESETS)
 
 
-def run(
-    *,
-    models: Sequence[str],
-    rounds: int,
-    with_profile: bool = False,
-    data_mb: int | None = None,
-    json_file: Path | None = None,
-    picture: Path | None = None,
-) -> None:
-    """Compare every variant with every model; a large model is measured in fewer rounds."""
-    plan = {name: rounds if name in shipped.BASES else max(1, rounds // 2) for name in models}
-    rows = []
-    with _bar(sum(1 + n * (1 + len(VARIANTS)) for n in plan.values())) as progress:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of `bench`."""
+    add = parser.add_argument
+    add("--models", nargs="+", choices=MODELS, default=list(MODELS), help="sizes to measure")
+    add("--rounds", type=int, default=3, help="how often each is measured, in turn; medians count")
+    add("--profile", action="store_true", help="also a whole pass, the start, and reproduce")
+    add("--data-mb", type=int, help="also encode a file of so many megabytes")
+    add("--lab", action="store_true", help="instead, how quickly the Spike Lab answers")
+    add("--json", type=Path, help="write the figures there too")
+    add("--picture", type=Path, help="draw the speed-ups there, as PNG")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure what is asked for. Raises `ValueError` for fewer than one round."""
+    if arguments.rounds < 1:
+        raise ValueError(f"--rounds must be 1 or more, got {arguments.rounds}.")
+    if arguments.lab:
+        _run_lab(arguments.json)
+    else:
+        _run_steps(arguments)
+    return 0
+
+
+def _run_steps(arguments: argparse.Namespace) -> None:
+    from minimind_lite.bench import compare, figure, profile, streaming
+
+    plan = {name: compare.rounds_for(name, arguments.rounds) for name in arguments.models}
+    rows: list[compare.Row] = []
+    with _bar(sum(compare.parts(n) for n in plan.values())) as progress:
         for name, n in plan.items():
             rows += compare.measure(name, rounds=n, progress=progress)
     print(compare.table(rows))
-    more: dict[str, object] = {}
-    if with_profile:
+    more = {}
+    if arguments.profile:
         more["profile"] = _print(asdict(profile.measure_profile()))
-    if data_mb:
-        more["streaming"] = _print(asdict(streaming.measure_streaming(data_mb)))
-    if json_file:
-        compare.save(json_file, rows, **more)
-    if picture:
-        figure.waterfall(rows).save(picture)
+    if arguments.data_mb:
+        more["streaming"] = _print(asdict(streaming.measure_streaming(arguments.data_mb)))
+    if arguments.json:
+        compare.save(arguments.json, rows, more)
+    if arguments.picture:
+        figure.waterfall(rows).save(arguments.picture)
 
 
-def run_lab(*, json_file: Path | None = None) -> None:
-    """How quickly the Spike Lab answers, in the kernel and, where there is a browser, in a page."""
+def _run_lab(json_file: Path | None) -> None:
+    from minimind_lite.bench import lab
+
     on_screen, why_not = lab.screen()
     if why_not:
         print(f"Nothing is measured on the screen: {why_not}.")

@@ -11,7 +11,7 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -64,6 +64,16 @@ def check(model: str) -> dict[str, float]:
     if wrong:
         raise ArithmeticError(f"{model}: not the gradient of MiniMind's step: {'; '.join(wrong)}.")
     return differences
+
+
+def rounds_for(model: str, rounds: int) -> int:
+    """Rounds of one model: a large one takes its time, and is measured less often."""
+    return rounds if model in shipped.BASES else max(1, rounds // 2)
+
+
+def parts(rounds: int) -> int:
+    """How often `measure` reports progress."""
+    return 1 + rounds * (1 + len(VARIANTS))
 
 
 def measure(
@@ -151,7 +161,7 @@ def _notes(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def save(path: Path, rows: Sequence[Row], **more: object) -> None:
+def save(path: Path, rows: Sequence[Row], more: Mapping[str, object]) -> None:
     """Write the rows, and whatever else was measured, as JSON, with where it was measured."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"environment": environment(), "rows": [asdict(row) for row in rows], **more}

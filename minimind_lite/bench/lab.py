@@ -19,9 +19,8 @@ from pathlib import Path
 
 from minimind_lite.files import shipped
 from minimind_lite.files.provenance import environment
-from minimind_lite.lab import recordings
+from minimind_lite.lab import plan
 from minimind_lite.lab.app import SpikeLab
-from minimind_lite.lab.recordings import Setup
 from minimind_lite.lab.widgets import OWN_CLOCK, TICK
 
 SWITCHES, ROUNDS, STEPS, STOPS = 100, 5, 60, 10
@@ -99,20 +98,20 @@ def switches(progress: Progress) -> Line:
     """Seconds from a changed setting to the new picture, from the records."""
     rng, seconds = random.Random(0), []
     choices = {
-        "order": recordings.ORDERS,
-        "batch": recordings.BATCHES,
-        "accumulation": recordings.ACCUMULATION,
+        "order": plan.ORDERS,
+        "batch_size": plan.BATCH_SIZES,
+        "accumulation_steps": plan.ACCUMULATION_STEPS,
     }
     with _panel() as lab:
         for _ in range(SWITCHES):
             name = rng.choice(list(choices))
-            setting, before = lab.widgets.knobs[name], lab.widgets.image.value
+            setting, before = lab.widgets.settings[name], lab.widgets.image.value
             value = rng.choice([v for v in choices[name] if v != setting.value])
             start = time.perf_counter()
             setting.value = value
             seconds.append(time.perf_counter() - start)
             # Accumulation changes what is logged, and may leave the picture as it was.
-            changed = lab.widgets.image.value != before or name == "accumulation"
+            changed = lab.widgets.image.value != before or name == "accumulation_steps"
             assert lab.session.current.run is not None and changed, f"{name} = {value}: no picture"
     progress("switches")
     what = f"switch to repaint from records, kernel (median of {SWITCHES})"
@@ -134,7 +133,7 @@ def live(progress: Progress) -> list[Line]:
             progress("a run watched and one that is not")
         stops = {}
         for batch, times in ((16, STOPS), (256, 3)):
-            lab.widgets.knobs["batch"].value = batch
+            lab.widgets.settings["batch_size"].value = batch
             stops[batch] = [_stop(lab) for _ in range(times)]
         progress("stops")
     median = statistics.median
@@ -151,7 +150,8 @@ def live(progress: Progress) -> list[Line]:
 
 def _unwatched(steps: int) -> float:
     """Seconds from the first record to the last of a run that nobody watches."""
-    records = recordings.steps(Setup(), shipped.base_model(), shipped.sft_rows(shipped.chat()), {})
+    data = shipped.sft_rows(shipped.chat())
+    records = plan.steps(plan.RunSpec(), shipped.base_model(), data=data, probes={})
     next(records)
     start = time.perf_counter()
     for _ in range(steps):

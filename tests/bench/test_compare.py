@@ -46,6 +46,13 @@ def test_variants_are_measured_in_turn(children, rows):
     assert children == ["check", *itertools.chain(*[one_round] * 3)]
 
 
+def test_progress_is_reported_as_often_as_announced(children):
+    reported = []
+    compare.measure("nano", rounds=2, progress=reported.append)
+    assert len(reported) == compare.parts(2)
+    assert compare.rounds_for("minimind2_small", 3) == 1 and compare.rounds_for("nano", 3) == 3
+
+
 def test_ratios_are_taken_within_a_round(rows):
     ours = next(row for row in rows if row.variant == "ours")
     assert ours.times == pytest.approx(SECONDS)  # whatever the machine did between the rounds
@@ -69,7 +76,7 @@ def test_the_table_says_against_what_each_ratio_is(rows):
 
 
 def test_what_was_saved_comes_back(rows, tmp_path):
-    compare.save(tmp_path / "bench.json", rows, profile={"first_step_seconds": 2.0})
+    compare.save(tmp_path / "bench.json", rows, {"profile": {"first_step_seconds": 2.0}})
     content, loaded = compare.load(tmp_path / "bench.json")
     assert loaded == rows
     assert content["profile"] == {"first_step_seconds": 2.0}

@@ -21,7 +21,7 @@ missing = jupyter.missing
 SWITCHES, SECONDS = 40, 6.0
 CELL = "from minimind_lite.lab import SpikeLab\nlab = SpikeLab()\nlab"
 PICTURE = "[...document.querySelectorAll('img.widget-image')].at(-1)?.src"
-STATUS = "[...document.querySelectorAll('.jp-OutputArea .widget-html-content')][0].innerText"
+STATUS = "document.querySelector('.minimind-lite-panel [role=status]').innerText"
 
 
 def measure(progress):
