@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,17 @@ from minimind_lite.records import Run, StepRecord
 
 FORMAT = 2  # raised when a reader of the old form would misread the new; 1 is still read
 PART_SIZE = 100  # steps
+PARTS = ("steps", "samples")
 ON_DISK = {"sample_loss": "loss", "sample_tokens": "tokens"}  # names in samples/, for people
 
 
 class RunWriter:
     """Writes records to a run folder as they come, a Parquet part every `part_size` steps.
 
-    Used as a context manager; leaving it, normally or by an error, writes what is pending. Raises
-    `FileExistsError` where the folder already holds a run, or another process has begun one.
+    Used as a context manager; leaving it, normally or by an error, writes what is pending. The
+    folder is taken at once, so that nobody works for minutes in vain; without a single step it is
+    given up again. Raises `FileExistsError` where the folder already holds a run, or another
+    process has begun one, and `OSError` that names the folder where it can't be written.
     """
 
     def __init__(
@@ -43,17 +47,23 @@ class RunWriter:
         self.folder, self.part_size = Path(folder), part_size
         self.pending: list[StepRecord] = []
         self.parts, self.probe_names = 0, set[str]()
-        text = json.dumps({"format": FORMAT, **info}, indent=2, ensure_ascii=False) + "\n"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        try:  # mode x: of two processes that begin at once, one is refused
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            # Mode x: of two processes that begin at once, one is refused.
             with open(self.folder / "config.json", "x", encoding="utf-8") as stream:
-                stream.write(text)
+                stream.write(_config_text(info))
         except FileExistsError:
             raise FileExistsError(
-                f"{self.folder} already holds a run; choose another folder or delete it."
+                f"{self.folder} already holds a run, or is a file; choose another folder or "
+                "delete it."
             ) from None
-        for name in ("steps", "samples"):
+        for name in PARTS:
             (self.folder / name).mkdir(exist_ok=True)
+
+    def set_info(self, info: Mapping[str, Any]) -> None:
+        """Replace what config.json says of the run."""
+        with write_then_rename(self.folder / "config.json") as temporary:
+            temporary.write_text(_config_text(info), encoding="utf-8")
 
     def write(self, record: StepRecord) -> None:
         """Take one record; may write a part."""
@@ -81,14 +91,26 @@ class RunWriter:
 
     def __exit__(self, *error: object) -> None:
         self.flush()
+        if not self.parts:
+            (self.folder / "config.json").unlink(missing_ok=True)
+            for folder in (*(self.folder / name for name in PARTS), self.folder):
+                with suppress(OSError):  # other files in it stay
+                    folder.rmdir()
+
+
+def _config_text(info: Mapping[str, Any]) -> str:
+    return json.dumps({"format": FORMAT, **info}, indent=2, ensure_ascii=False) + "\n"
 
 
 def _write(path: Path, table: Mapping[str, Any]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with write_then_rename(path) as temporary:
-        pq.write_table(pa.table(dict(table)), temporary, compression="zstd")
+    try:
+        with write_then_rename(path) as temporary:
+            pq.write_table(pa.table(dict(table)), temporary, compression="zstd")
+    except OSError as error:  # a full disk says no more than that
+        raise OSError(f"{path.parent} can't be written: {error}") from None
 
 
 def save(run: Run, folder: str | Path) -> None:

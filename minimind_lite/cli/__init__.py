@@ -1,0 +1,153 @@
+"""The command line: `python -m minimind_lite COMMAND`; an error that a user can cause is one line.
+
+The options of `train` are the fields of `TrainConfig` with their sentences. What a command needs
+is imported only when it runs, so that `--help` and a mistyped option answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+import typing
+from pathlib import Path
+
+from minimind_lite import __version__
+from minimind_lite.bench import command as bench_command
+from minimind_lite.config import PRECISIONS, ModelConfig, TrainConfig
+from minimind_lite.conversations import BadLineError
+
+DATA = "JSONL file; also .gz, .bz2 or .zst of one, a JSON array, Parquet, or hf://owner/name"
+SIZES = tuple(ModelConfig.PRESETS)
+EXPERIMENTS = tuple(f"E{i}" for i in range(1, 13))
+DEVICE_ERRORS = ("OutOfMemoryError", "AcceleratorError")  # of torch, which is not imported here
+
+
+class Parser(argparse.ArgumentParser):
+    """Two lines for an error, instead of all options."""
+
+    def error(self, message: str) -> typing.NoReturn:
+        """Say what is wrong and where to read on; ends the process."""
+        self.exit(2, f"error: {message}\nAll options: {self.prog} --help\n")
+
+    def add(self, name: str, text: str, **options: typing.Any) -> None:
+        """An option with its sentence and, where there is one, its default."""
+        default = options.get("default")
+        if default is not None and default is not False:
+            text += f" (default: {default})"
+        self.add_argument(name, help=text.replace("%", "%%"), **options)
+
+
+def parser() -> Parser:
+    """The whole command line."""
+    top = Parser(
+        prog="python -m minimind_lite", description="Reproduce and diagnose MiniMind's loss spikes."
+    )
+    top.add_argument("--version", action="version", version=__version__)
+    commands = top.add_subparsers(dest="command", required=True)
+
+    def command(name: str, function: str, text: str) -> Parser:
+        added: Parser = commands.add_parser(name, help=text, description=f"{text}.")
+        added.set_defaults(function=function)
+        return added
+
+    p = command("reproduce", "cli.reproduce:run", "file order, frozen, shuffled: table and picture")
+    _add_reproduce(p)
+    _add_train(command("train", "cli.train:run", "fine-tune on a file and record the run"))
+    p = command("spikes", "cli.spikes:run", "the spikes of a recorded run, with their lines")
+    p.add("run_folder", "what `train --out` wrote", type=Path)
+    p = command("check", "cli.data:check", "what a file holds: bad lines, cut rows, tokens")
+    p.add("data", DATA)
+    p.add("--most", "bad lines to list", type=positive, default=100)
+    _add_reading(p)
+    p = command("convert", "cli.data:convert", "another chat format to MiniMind's, line by line")
+    p.add("data", DATA)
+    p.add("out", "JSONL file to write", type=Path)
+    _add_claims(command("claims", "cli.claims:run", "run the experiments, print the verdicts"))
+    p = command("bench", "bench.command:run", "tokens per second, step by step")
+    bench_command.add_options(p)
+    return top
+
+
+def _add_reproduce(p: Parser) -> None:
+    p.add("--model", "shipped base model", choices=("nano", "lite"), default="nano")
+    p.add("--seeds", "shuffle seeds, 0 to N-1", type=positive, default=1)
+    p.add("--recorded", "show the recorded runs of nano, train nothing", action="store_true")
+    p.add("--out", "picture; my_work/reproduce.png or recorded.png if left out", type=Path)
+
+
+def _add_reading(p: Parser) -> None:
+    p.add("--max-seq-len", "tokens of a row; longer ones are cut", type=positive, default=512)
+    p.add("--no-cache", "encode now and keep no token ids", action="store_true")
+
+
+def _add_train(p: Parser) -> None:
+    p.add("--data", f"{DATA}; the shipped data/sft.jsonl if left out")
+    p.add("--out", "run folder to write", type=Path, required=True)
+    _add_reading(p)
+    p.add("--skip-bad-lines", "list malformed lines and go on", action="store_true")
+    p.add("--allow-mostly-bad", "go on even if most lines are skipped", action="store_true")
+    p.add("--model", "size", choices=SIZES, default="nano")
+    p.add("--device", "cpu, cuda, mps or auto: CUDA if there is one", default="cpu")
+    _add_settings(p, probe_every=20, precision=None)
+
+
+def _add_settings(p: Parser, **defaults: object) -> None:
+    """An option for each field of TrainConfig, with its sentence; some `defaults` are others."""
+    for name, kind in typing.get_type_hints(TrainConfig).items():
+        field = TrainConfig.__dataclass_fields__[name]
+        kinds = [k for k in typing.get_args(kind) if k is not type(None)] or [kind]
+        options = {"type": kinds[0], "default": defaults.get(name, field.default)}
+        if len(kinds) > 1:
+            options["nargs"] = len(kinds)
+        if choices := field.metadata["choices"]:
+            options["choices"] = choices
+        text = field.metadata["help"]
+        if name == "precision":
+            options["choices"] = (*PRECISIONS, "auto")
+            text += "; auto: the faster one; left out: fp32 for nano and lite, auto for others"
+        p.add(f"--{name.replace('_', '-')}", text, **options)
+
+
+def _add_claims(p: Parser) -> None:
+    p.add("--only", "run these, print no verdicts", nargs="+", choices=EXPERIMENTS, metavar="E")
+    p.add("--seeds", "layouts, 0 to N-1; verdicts need five", type=positive, default=5)
+    p.add("--quick", "one seed, main variants: a few minutes, no verdicts", action="store_true")
+    p.add("--recorded", "run nothing: verdicts from what is recorded", action="store_true")
+    p.add("--fresh", "run trials again that are recorded", action="store_true")
+    p.add("--jobs", "trials side by side; as many as cores if left out", type=positive)
+    p.add("--out", "folder of the records; data/claims if left out", type=Path)
+    p.add("--picture", "write the scoreboard there (PNG; not with --only)", type=Path)
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 to 2^31 - 1, as an option's type."""
+    if not text.isdecimal() or not 1 <= int(text) < 1 << 31:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+    return int(text)
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run a command and return its exit code."""
+    arguments = parser().parse_args(words)
+    try:
+        module, function = arguments.function.split(":")
+        run = getattr(importlib.import_module(f"minimind_lite.{module}"), function)
+        return run(arguments)
+    except BadLineError as error:
+        from minimind_lite.files import formats
+
+        bad_line = error.bad_line
+        advice = formats.advice(bad_line.file) or " To go on without such lines: --skip-bad-lines."
+        message = f"{bad_line}{advice}"
+    except (ValueError, OSError, ArithmeticError, MemoryError) as error:
+        message = str(error) or "not enough memory"
+    except RuntimeError as error:
+        if type(error).__name__ not in DEVICE_ERRORS and "can't allocate memory" not in str(error):
+            raise  # a mistake of ours
+        message = f"the device: {str(error).splitlines()[0]}"
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    print(f"error: {message}", file=sys.stderr)
+    return 1
