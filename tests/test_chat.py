@@ -1,6 +1,7 @@
-"""Ids and mask are made in one place: what is supervised is the assistant's content and its end token, and nothing else."""
+"""Ids and mask are made in one place: what is supervised is the assistant's content and its end
+token, and nothing else.
+"""
 
-from html.parser import HTMLParser
 from itertools import groupby
 
 import numpy as np
@@ -10,8 +11,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from minimind_lite.chat import STYLES, Chat, load_tokenizer
-from minimind_lite.files.tokenizer import train_tokenizer
 from minimind_lite.conversations import Conversation
+from minimind_lite.files.tokenizer import train_tokenizer
 
 FEW = settings(max_examples=60, deadline=None)
 TEXTS = [
@@ -27,7 +28,8 @@ TWO_TURNS = (
 )
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
-# Words of the vocabulary, so that merges could cross a border; and the template's own tokens, typed in by a user.
+# Words of the vocabulary, so that merges could cross a border; and the template's own tokens, typed
+# in by a user.
 contents = st.lists(
     texts
     | st.sampled_from(
@@ -70,7 +72,9 @@ def chat(tokenizer):
 
 
 def expected_row(tokenizer, labels):
-    """ids and mask of hand-written (text of a piece, supervised?) pairs; special tokens by their name."""
+    """ids and mask of hand-written (text of a piece, supervised?) pairs; special tokens by their
+    name.
+    """
     ids, mask = [], []
     for text, supervised in labels:
         special = tokenizer.token_to_id(text) if text.startswith("<|") else None
@@ -143,7 +147,8 @@ def test_labels_with_a_system_message_by_hand(chat, tokenizer):
 
 def test_a_whole_row_reads_as_the_template(chat):
     assert chat.decode(chat.encode(TWO_TURNS[:2])[0]) == (
-        "<|im_start|>user\nHow are you?<|im_end|>\n<|im_start|>assistant\nFine, and you?<|im_end|>\n"
+        "<|im_start|>user\nHow are you?<|im_end|>\n"
+        "<|im_start|>assistant\nFine, and you?<|im_end|>\n"
     )
 
 
@@ -245,9 +250,9 @@ def test_both_of_minimind_s_templates_are_recognised(style):
     ] == list(style)
     assert chat.end_token == style[2]
     ids, mask = chat.encode(TWO_TURNS[:2])
-    assert (
-        chat.decode(ids)
-        == f"{style[1]}user\nHow are you?{style[2]}\n{style[1]}assistant\nFine, and you?{style[2]}\n"
+    start, end = style[1:]
+    assert chat.decode(ids) == (
+        f"{start}user\nHow are you?{end}\n{start}assistant\nFine, and you?{end}\n"
     )
     assert supervised_texts(chat, ids, mask) == [f"Fine, and you?{style[2]}"]
 

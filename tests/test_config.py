@@ -155,7 +155,7 @@ def test_a_contradictory_model_says_what_is_wrong(fields, message):
         ),
         (
             dict(micro_batch_size=17),
-            r"got 17: batch_size counts the conversations of one optimizer step, all micro-batches together",
+            "got 17: batch_size counts the conversations of one optimizer step, all micro-batches",
         ),
         (dict(micro_batch_size=2.5), "micro_batch_size"),  # half a conversation fits no batch
         (
@@ -206,7 +206,8 @@ def test_replace_changes_one_field_and_checks_again():
 
 
 def test_size_of_minimind2_small():
-    # By hand: tied embedding 6400 x 512; a layer has q, o (512 x 512), k, v (512 x 128), three of 512 x 1408, two norms.
+    # By hand: tied embedding 6400 x 512; a layer has q, o (512 x 512), k, v (512 x 128), three of
+    # 512 x 1408, two norms.
     layer = 2 * 512 * 512 + 2 * 512 * 128 + 3 * 512 * 1408 + 2 * 512
     assert 6400 * 512 + 8 * layer + 512 == 25_829_888
     assert (

@@ -1,4 +1,4 @@
-"""The loss: both forms against each other, against a loop over tokens, and against an example done by hand."""
+"""The loss: both forms against each other, against a loop over tokens, and by hand."""
 
 import math
 
@@ -13,7 +13,7 @@ quick = settings(deadline=None, max_examples=50)
 
 
 def packed(hidden, head, ids, mask):
-    """The rows of a padded toy end to end, as `sample_cross_entropy` wants them; first tokens unsupervised, as `pack` leaves them."""
+    """The rows of a padded toy end to end, first tokens unsupervised, as `pack` leaves them."""
     mask = mask.clone()
     mask[:, 0] = False
     return sample_cross_entropy(
@@ -52,7 +52,7 @@ def loop(logits, ids, mask):
 
 
 def certain(losses):
-    """Logits, ids and mask of one conversation over two tokens, whose supervised tokens have the given losses."""
+    """Logits, ids, mask of one conversation over two tokens, with given losses of its tokens."""
     p = torch.exp(
         -torch.tensor([*losses, 1.0], dtype=torch.float64)
     )  # the last position predicts nothing

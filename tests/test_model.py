@@ -1,4 +1,5 @@
-"""The model: held to laws (causality, rotation), to attention written out by hand, and to a reference.
+"""The model: held to laws (causality, rotation), to attention written out by hand, and to a
+reference.
 
 Weights are ten times larger than a fresh model's, because under small ones attention is close
 to uniform and logits close to zero, and a wrong model would pass; fp64, so tolerances can be tight.
@@ -161,7 +162,9 @@ def test_too_long_a_sequence_is_an_error_that_says_what_to_do():
 
 
 def attention_by_hand(attention: Attention, x: torch.Tensor, config: ModelConfig) -> torch.Tensor:
-    """(T, C) -> (T, C), one head and one query at a time, pairs of channels turned as complex numbers."""
+    """(T, C) -> (T, C), one head and one query at a time, pairs of channels turned as complex
+    numbers.
+    """
     T, D = len(x), config.head_dim()
     angle = torch.outer(
         torch.arange(T), config.rope_theta ** (-torch.arange(0, D, 2).double() / D)
@@ -222,7 +225,9 @@ def test_grouped_query_is_multi_head_with_repeated_keys_and_values():
 
 
 def test_rotation_by_hand():
-    """Pairs are (0, 2) and (1, 3); theta^0 = 1 and theta^(-2/4) = 0.1 radians per position, so 3 and 0.3 at position 3."""
+    """Pairs are (0, 2) and (1, 3); theta^0 = 1 and theta^(-2/4) = 0.1 radians per position, so 3
+    and 0.3 at position 3.
+    """
     cos, sin = rotary_table(
         ModelConfig(dim=4, n_heads=1, n_kv_heads=1, rope_theta=100.0, max_seq_len=4)
     )
@@ -271,7 +276,9 @@ def test_no_table_is_shared_between_two_thetas():
 
 
 def test_half_split_is_interleaved_under_a_permutation():
-    """MiniMind of February 2025 turns neighbours: same function once the rows of q_proj and k_proj are permuted."""
+    """MiniMind of February 2025 turns neighbours: same function once the rows of q_proj and k_proj
+    are permuted.
+    """
     T, D = TINY.max_seq_len, TINY.head_dim()
     x, (cos, sin) = normal(T, D), (table.double() for table in rotary_table(TINY))
     angle = torch.outer(

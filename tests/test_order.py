@@ -164,7 +164,8 @@ def test_make_calls_the_order_it_names():
 
 @pytest.mark.parametrize("length, size", [(64, 256), (128, 128), (128, 512), (256, 128)])
 def test_buffer_law(length, size):
-    # The buffer is an exponential moving average of the file, so a pure segment of L rows reaches 1 - exp(-L/K).
+    # The buffer is an exponential moving average of the file, so a pure segment of L rows reaches 1
+    # - exp(-L/K).
     n, start, batch, shuffles = 2048, 1024, 8, 120
     share = np.zeros(n // batch)
     for seed in range(shuffles):

@@ -1,7 +1,6 @@
-"""Rules of the house, as tests: import floors, notebook form, a README that is true."""
+"""Rules of the house, as tests: format, types, imports, lengths, names."""
 
 import ast
-import json
 import re
 import subprocess
 import sys
@@ -9,230 +8,151 @@ from pathlib import Path
 
 import pytest
 
-from minimind_lite.lessons import base
-from minimind_lite.science import reproduce
-
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = sorted((ROOT / "minimind_lite").rglob("*.py"))
-NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+CODE = ("minimind_lite", "tests", "data", "notebooks/refresh.py")
+MECHANISM = ("order", "rows", "loss", "trainer", "spikes")
+# Participles that name nothing; a variable is a noun.
+NAMELESS = {"found", "own", "seen", "held", "there", "said", "kept", "met"}
+
+
+def run(*command: str) -> None:
+    """Run a tool of the virtual environment; its output is the failure's message."""
+    outcome = subprocess.run(
+        [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True
+    )
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+
+
+def test_code_is_formatted():
+    run("ruff", "format", "--check", *CODE)
+
+
+def test_code_has_no_lint():
+    run("ruff", "check", *CODE)
+
+
+def test_types_agree():
+    run("mypy")
+
+
+def test_imports_keep_to_the_shelves():
+    """The contracts are in pyproject.toml."""
+    code = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"
+    outcome = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT / "minimind_lite"))
+
+
+@pytest.mark.parametrize("path", PACKAGE, ids=name_of)
+def test_nobody_imports_a_private_name(path):
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("minimind_lite"):
+            private = [a.name for a in node.names if re.match(r"_[a-z]", a.name)]
+            assert not private, f"{name_of(path)} takes {private} from {node.module}"
+
+
 def test_no_instrument_reads_the_truth():
-    assert "blocks.json" not in (ROOT / "minimind_lite" / "spikes.py").read_text(encoding="utf-8")
+    """The truth file is read in one place; the detector and the trainer import nothing of it."""
+    readers = [name_of(p) for p in PACKAGE if "sft.blocks.json" in p.read_text(encoding="utf-8")]
+    assert readers == ["files/shipped.py"]
 
 
 def test_training_imports_no_plotting_widgets_or_datasets():
     code = (
-        "import sys; from minimind_lite import trainer, cli; from minimind_lite.files import shipped; "
-        "print([m for m in ('matplotlib', 'ipywidgets', 'datasets', 'pandas', 'IPython') if m in sys.modules])"
+        "import sys; from minimind_lite import trainer, cli; from minimind_lite.files import "
+        "shipped; unwanted = ('matplotlib', 'ipywidgets', 'datasets', 'pandas', 'IPython'); "
+        "print([m for m in unwanted if m in sys.modules])"
     )
-    assert (
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        == "[]"
+    outcome = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
+    assert outcome.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("path", PACKAGE, ids=lambda p: p.stem)
+def test_the_root_is_read_in_an_hour():
+    """At most 1,700 lines, and the mechanism alone at most 700."""
+    lines = {
+        p.stem: len(p.read_text(encoding="utf-8").splitlines())
+        for p in (ROOT / "minimind_lite").glob("*.py")
+    }
+    root = {name: n for name, n in lines.items() if name not in ("__init__", "__main__")}
+    assert sum(root.values()) <= 1700, root
+    assert sum(lines[name] for name in MECHANISM) <= 700, lines
+
+
+@pytest.mark.parametrize("path", PACKAGE, ids=name_of)
 def test_files_and_functions_stay_short(path):
-    source = path.read_text(encoding="utf-8")
-    assert len(source.splitlines()) <= 400
-    for node in ast.walk(ast.parse(source)):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.FunctionDef):
-            assert node.end_lineno - node.lineno < 50, (
-                f"{node.name} is {node.end_lineno - node.lineno + 1} lines long"
-            )
+            length = (node.end_lineno or 0) - node.lineno + 1
+            most = 45 if (path.stem, node.name) == ("trainer", "train") else 40
+            assert length <= most, f"{node.name} is {length} lines long"
 
 
-@pytest.mark.parametrize("path", [p for p in PACKAGE if p.stem != "__init__"], ids=lambda p: p.stem)
-def test_public_names_have_docstrings_and_types(path):
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    assert ast.get_docstring(tree)
-    classes = [n for n in tree.body if isinstance(n, ast.ClassDef)]
-    for node in [*tree.body, *(m for c in classes if not c.name.startswith("_") for m in c.body)]:
-        if (
-            isinstance(node, ast.FunctionDef | ast.ClassDef)
-            and not node.name.startswith("_")
-            and node.name != "forward"
-        ):
-            assert ast.get_docstring(node), f"{path.stem}.{node.name} has no docstring"
-        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
-            arguments = [*node.args.args, *node.args.kwonlyargs]
-            assert all(a.annotation for a in arguments if a.arg not in ("self", "cls")), (
-                f"{path.stem}.{node.name}: untyped argument"
-            )
-
-
-# Notebooks
-
-
-def cells(path: Path, kind: str = "code") -> list[dict]:
-    return [
-        c for c in json.loads(path.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == kind
+def test_the_training_loop_is_on_one_level():
+    [train] = [
+        node
+        for node in tree_of(ROOT / "minimind_lite" / "trainer.py").body
+        if isinstance(node, ast.FunctionDef) and node.name == "train"
     ]
+    nested = (ast.FunctionDef, ast.Lambda)
+    assert not any(isinstance(n, nested) for n in ast.walk(train) if n is not train)
+    assert ".backward()" in ast.unparse(train)
 
 
-def tags(cell: dict) -> list[str]:
-    return cell["metadata"].get("tags", [])
-
-
-def test_there_are_lessons():
-    assert len(NOTEBOOKS) >= 4
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_code_cells_are_short_and_hold_no_logic(path):
-    for cell in cells(path):
-        lines = [line for line in "".join(cell["source"]).splitlines() if line.strip()]
-        assert len(lines) <= (12 if "exercise" in tags(cell) else 15), lines
-        if "exercise" not in tags(cell):
-            tree = ast.parse("".join(cell["source"]).replace("%", "#", 0))
-            assert not any(isinstance(n, ast.FunctionDef | ast.ClassDef) for n in ast.walk(tree)), (
-                lines
-            )
-            assert all(
-                n.body[-1].end_lineno - n.body[0].lineno < 3
-                for n in ast.walk(tree)
-                if isinstance(n, ast.For | ast.While)
-            ), lines
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_markdown_goes_before_each_code_cell(path):
-    kinds = [c["cell_type"] for c in json.loads(path.read_text(encoding="utf-8"))["cells"]]
-    assert kinds[0] == "markdown"
-    assert kinds.count("markdown") >= 0.8 * kinds.count("code")
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_first_code_cell_is_the_same_everywhere(path):
-    assert "".join(cells(path)[0]["source"]) == "".join(cells(NOTEBOOKS[0])[0]["source"])
-    assert f'os.environ.get("REPO_URL", "{base.REPO_URL}")' in "".join(cells(path)[0]["source"])
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_last_code_cell_asserts_what_was_learned(path):
-    assert (
-        2
-        <= sum(
-            isinstance(n, ast.Assert)
-            for n in ast.walk(ast.parse("".join(cells(path)[-1]["source"])))
-        )
-        <= 4
-    )
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_stored_form_breaks_no_static_viewer(path):
-    notebook = json.loads(path.read_text(encoding="utf-8"))
-    assert "widgets" not in notebook["metadata"]
-    for cell in cells(path):
-        assert cell["execution_count"] is not None, "run notebooks/refresh.py"
-        for output in cell["outputs"]:
-            assert output["output_type"] != "error"
-            data = output.get("data", {})
-            assert "application/vnd.jupyter.widget-view+json" not in data or len(data) > 2
-            if "image/png" in data:
-                assert output["metadata"].get("image/png", {}).get("alt"), (
-                    "a picture without alt text"
-                )
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_outputs_hold_no_timings_addresses_or_machine_paths(path):
-    for cell in cells(path):
-        text = json.dumps(
-            [
-                {k: v for k, v in o.items() if k != "data"}
-                | {"data": {k: v for k, v in o.get("data", {}).items() if k != "image/png"}}
-                for o in cell["outputs"]
-            ]
-        )
-        for pattern in (
-            r"0x[0-9a-f]{6,}",
-            r"\d\.?\d* ?(s|ms|seconds) left",
-            r"/(home|root|tmp|work|Users)/",
-            r"it/s\b",
-        ):
-            assert not re.search(pattern, text), (pattern, text[:300])
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_answers_to_predictions_are_stored_folded(path):
-    answering = [c for c in cells(path) if "answers-prediction" in tags(c)]
-    assert answering
-    assert all(c["metadata"].get("jupyter", {}).get("outputs_hidden") for c in answering)
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_shipped_answers_are_folded(path):
-    answers = [c for c in cells(path) if "".join(c["source"]).startswith("lessons.answer(")]
-    assert len(answers) == sum("exercise" in tags(c) for c in cells(path))
-    assert all(c["metadata"]["jupyter"]["source_hidden"] for c in answers)
-
-
-# README
-
-
-def test_readme_tree_is_true():
-    tree = re.search(r"```text\n(.*?)```", README, re.S)[1]
-    named = {
-        line.split()[0].rstrip("/")
-        for line in tree.splitlines()
-        if line and not line.startswith(" ")
+@pytest.mark.parametrize("path", PACKAGE, ids=name_of)
+def test_names_are_nouns(path):
+    stored = {
+        node.id
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
     }
-    there = {
-        p.split("/")[0]
-        for p in subprocess.run(
-            ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
-        ).stdout.split()
-    }
-    assert named == there - {".gitignore"}
-    modules = set(re.findall(r"^  (\w+)\.py", tree, re.M))
-    assert modules == {p.stem for p in PACKAGE} - {"__init__"}
+    stored |= {node.arg for node in ast.walk(tree_of(path)) if isinstance(node, ast.arg)}
+    assert not stored & NAMELESS
 
 
-def test_readme_test_command_is_what_ci_runs():
-    command = "pip install -r requirements.txt && pytest"
-    assert f"\n{command}\n" in README
-    assert (ROOT / ".ci" / "run").read_text(encoding="utf-8").count(f"\n{command}\n") == 1
+@pytest.mark.parametrize("path", PACKAGE, ids=name_of)
+def test_no_module_keeps_a_cache(path):
+    """What must be kept is an object that somebody owns."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.FunctionDef):
+            decorators = {ast.unparse(d).split("(")[0] for d in node.decorator_list}
+            assert not decorators & {"cache", "lru_cache", "functools.cache", "functools.lru_cache"}
+        assert not isinstance(node, ast.Global), f"{name_of(path)} writes a global"
 
 
-def test_readme_run_command_names_files_that_exist():
-    for path in re.findall(r"\b(?:notebooks|data)/[\w/.-]+\.(?:ipynb|py|png|md)", README):
-        assert (ROOT / path).exists(), path
-
-
-def test_readme_commands_parse():
-    from minimind_lite.cli import parser
-
-    for line in re.findall(r"^python -m minimind_lite (.*?)(?: *#.*)?$", README, re.M):
-        assert parser().parse_args(line.split())
-
-
-def test_readme_table_is_that_of_the_recorded_runs():
-    assert (
-        reproduce.table([reproduce.summarise(run) for run in reproduce.recorded().values()])
-        in README
-    )
-
-
-def test_readme_picture_shows_the_recorded_runs():
-    from PIL import Image
-
-    from minimind_lite.cli import figure
-
-    with Image.open(ROOT / "data" / "figures" / "spike.png") as picture:
-        assert picture.text["Description"] == figure(reproduce.recorded()).summary
+@pytest.mark.parametrize("path", [p for p in PACKAGE if p.name != "__main__.py"], ids=name_of)
+def test_public_names_have_docstrings_and_types(path):
+    tree = tree_of(path)
+    assert ast.get_docstring(tree)
+    classes = [n for n in tree.body if isinstance(n, ast.ClassDef) and n.name[0] != "_"]
+    for node in [*tree.body, *(member for c in classes for member in c.body)]:
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef) or node.name.startswith("_"):
+            continue
+        if node.name != "forward":
+            assert ast.get_docstring(node), f"{name_of(path)}: {node.name} has no docstring"
+        if isinstance(node, ast.FunctionDef):
+            arguments = [*node.args.args, *node.args.kwonlyargs]
+            typed = all(a.annotation for a in arguments if a.arg not in ("self", "cls"))
+            assert typed, f"{name_of(path)}: {node.name} has an untyped argument"
 
 
 def test_no_file_names_a_path_of_one_machine():
-    kinds = ["*.py", "*.md", "*.toml", "*.txt"]
+    kinds = ["*.py", "*.md", "*.toml", "*.txt", "*.json"]
     listed = subprocess.run(
         ["git", "ls-files", *kinds], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
     for file in listed.split():
-        if file != "tests/test_rules.py":
-            assert not re.search(
-                r"/(home|root|work)/\w", (ROOT / file).read_text(encoding="utf-8")
-            ), file
+        text = (ROOT / file).read_text(encoding="utf-8")
+        assert not re.search(r"(?<![\w.])/(home|root|work)/\w", text) or __file__.endswith(file), (
+            file
+        )
