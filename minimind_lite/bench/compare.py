@@ -42,12 +42,11 @@ class Row:
     gradient_difference: float  # from MiniMind's step, of the gradient's largest entry
 
 
-def run_child(variant: str, model: str = "nano", *, steps: int = 1) -> dict[str, float]:
-    """What `python -m minimind_lite.bench.steps` prints. Raises `CalledProcessError`."""
+def run_child(variant: str, model: str = "nano", *, steps: int = 1) -> str:
+    """What `python -m minimind_lite.bench.steps` prints, as JSON. Raises `CalledProcessError`."""
     command = [sys.executable, "-m", "minimind_lite.bench.steps"]
     command += ["--variant", variant, "--model", model, "--steps", str(steps)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout)
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
 def check(model: str) -> dict[str, float]:
@@ -55,7 +54,7 @@ def check(model: str) -> dict[str, float]:
 
     Raises `ArithmeticError` where one differs: a speed-up that changes the maths is none.
     """
-    differences = run_child("check", model)
+    differences: dict[str, float] = json.loads(run_child("check", model))
     wrong = [
         f"{VARIANTS[name].title} by {difference:.0e}"
         for name, difference in differences.items()
@@ -85,10 +84,11 @@ def measure(
     timings: dict[str, list[Timing]] = {name: [] for name in VARIANTS}
     for _ in range(rounds):
         progress(f"{model}: matrix products")
-        peaks.append(run_child("matmul"))
+        peaks.append(json.loads(run_child("matmul")))
         for name in VARIANTS:
             progress(f"{model}: {VARIANTS[name].title}")
-            timings[name].append(Timing(**run_child(name, model, steps=STEPS[model])))
+            printed = run_child(name, model, steps=STEPS[model])
+            timings[name].append(Timing(**json.loads(printed)))
     peak = {precision: max(p[precision] for p in peaks) for precision in SAME_GRADIENT}
     return [_row(model, name, timings, peak, differences[name]) for name in VARIANTS]
 

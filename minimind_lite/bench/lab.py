@@ -12,9 +12,10 @@ import json
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 
 from minimind_lite.files import shipped
@@ -27,7 +28,7 @@ SWITCHES, ROUNDS, STEPS, STOPS = 100, 5, 60, 10
 PARTS = 2 + ROUNDS  # of the progress
 
 Progress = Callable[[str], None]
-Screen = Callable[[Progress], list[dict[str, str | float | bool]]]
+Screen = Callable[[Progress], list[tuple[str, float, str, float, bool]]]  # fields of lines
 
 
 @dataclass(frozen=True)
@@ -65,134 +66,135 @@ def screen() -> tuple[Screen | None, str]:
 
 def measure(*, on_screen: Screen | None, progress: Progress = lambda _: None) -> list[Line]:
     """All figures. Raises `AssertionError` where the lab does not do what is timed."""
-    lines = [switches(progress), *live(progress)]
-    return lines + [Line(**line) for line in on_screen(progress)] if on_screen else lines
+    with closing(Learner()) as learner:
+        lines = [switches(learner), *live(learner, progress)]
+    return lines + [Line(*fields) for fields in on_screen(progress)] if on_screen else lines
 
 
-@contextmanager
-def _panel() -> Iterator[SpikeLab]:
-    lab = SpikeLab()
-    lab.panel()
-    try:
-        yield lab
-    finally:
-        lab.close()
+class Learner:
+    """A lab with its panel, and what a learner does with it."""
+
+    def __init__(self) -> None:
+        self.lab = SpikeLab()
+        self.lab.panel()
+        panel = self.lab.widgets
+        assert panel is not None
+        self.panel, self.session = panel, self.lab.session
+
+    def close(self) -> None:
+        """End the run and take the panel away."""
+        self.lab.close()
+
+    def tick(self) -> None:
+        """What a browser sends while a run goes on."""
+        start = time.perf_counter()
+        self.panel.clock.value += 1
+        time.sleep(max(0.0, TICK / 1000 - (time.perf_counter() - start)))
+
+    def press_run(self) -> None:
+        """Run, from the beginning, until there is a step."""
+        self.panel.buttons["reset"].click()
+        if OWN_CLOCK:
+            self.panel.clock._playing = True
+        else:
+            self.panel.buttons["run"].click()
+        while not self.steps():
+            self.tick()
+
+    def press_stop(self) -> tuple[float, float]:
+        """Seconds until the lab shows that the run has stopped, and until nothing computes."""
+        start = time.perf_counter()
+        self.panel.buttons["stop"].click()
+        shown = time.perf_counter() - start
+        assert self.session.live is None and self.session.status == "stopped", self.session.status
+        self.session.idle(30)
+        return shown, time.perf_counter() - start
+
+    def steps(self) -> int:
+        """Steps of the live run that the lab shows."""
+        run = self.session.current.run
+        return len(run) if run is not None and self.session.live is not None else 0
 
 
-def _tick(lab: SpikeLab) -> None:
-    start = time.perf_counter()
-    lab.widgets.clock.value += 1
-    time.sleep(max(0.0, TICK / 1000 - (time.perf_counter() - start)))
-
-
-def _press_run(lab: SpikeLab) -> None:
-    lab.widgets.buttons["reset"].click()
-    if OWN_CLOCK:
-        lab.widgets.clock._playing = True
-        lab.widgets.clock.value += 1
-    else:
-        lab.widgets.buttons["run"].click()
-
-
-def switches(progress: Progress) -> Line:
-    """Seconds from a changed setting to the new picture, from the records."""
-    rng, seconds = random.Random(0), []
-    choices = {
+def switches(learner: Learner) -> Line:
+    """Milliseconds from a changed setting to the new picture, from the records."""
+    rng, seconds, panel = random.Random(0), [], learner.panel
+    choices: dict[str, tuple[object, ...]] = {
         "order": plan.ORDERS,
         "batch_size": plan.BATCH_SIZES,
         "accumulation_steps": plan.ACCUMULATION_STEPS,
     }
-    with _panel() as lab:
-        for _ in range(SWITCHES):
-            name = rng.choice(list(choices))
-            setting, before = lab.widgets.settings[name], lab.widgets.image.value
-            value = rng.choice([v for v in choices[name] if v != setting.value])
-            start = time.perf_counter()
-            setting.value = value
-            seconds.append(time.perf_counter() - start)
-            # Accumulation changes what is logged, and may leave the picture as it was.
-            changed = lab.widgets.image.value != before or name == "accumulation_steps"
-            assert lab.session.current.run is not None and changed, f"{name} = {value}: no picture"
-    progress("switches")
+    for _ in range(SWITCHES):
+        name = rng.choice(list(choices))
+        setting, before = panel.settings[name], panel.image.value
+        value = rng.choice([v for v in choices[name] if v != setting.value])
+        start = time.perf_counter()
+        setting.value = value
+        seconds.append(time.perf_counter() - start)
+        # Accumulation changes what is logged, and may leave the picture as it was.
+        changed = panel.image.value != before or name == "accumulation_steps"
+        assert learner.session.current.run is not None and changed, f"{name} = {value}: no picture"
     what = f"switch to repaint from records, kernel (median of {SWITCHES})"
     return Line(what, 1000 * statistics.median(seconds), "ms", 100)
 
 
-def live(progress: Progress) -> list[Line]:
+def live(learner: Learner, progress: Progress) -> list[Line]:
     """A run that is watched against one that is not, in turn; and how soon it stops."""
-    firsts, ratios, rates = [], [], []
-    with _panel() as lab:
-        for _ in range(ROUNDS):
-            alone = _unwatched(STEPS)
-            first, watched, rate = _watched(lab, STEPS)
-            firsts.append(first)
-            ratios.append(watched / alone)
-            rates.append(rate)
-            lab.widgets.buttons["stop"].click()
-            lab.session.idle(10)
-            progress("a run watched and one that is not")
-        stops = {}
-        for batch, times in ((16, STOPS), (256, 3)):
-            lab.widgets.settings["batch_size"].value = batch
-            stops[batch] = [_stop(lab) for _ in range(times)]
-        progress("stops")
-    median = statistics.median
-    stopped = median([shown for shown, _ in stops[16]])
-    idle = {batch: median([until for _, until in pairs]) for batch, pairs in stops.items()}
+    watched, slower, stops, median = [], [], {}, statistics.median
+    progress("a run watched and one that is not")
+    learner.panel.settings["order"].value = "file"
+    learner.panel.settings["batch_size"].value = 16
+    for _ in range(ROUNDS):
+        alone = _unwatched()
+        watched.append(_watched(learner))
+        slower.append(100 * (watched[-1][1] / alone - 1))
+        progress("a run watched and one that is not")
+    for batch_size, times in ((16, STOPS), (256, 3)):
+        learner.panel.settings["batch_size"].value = batch_size
+        stops[batch_size] = [_stop(learner) for _ in range(times)]
+    progress("stops")
+    first, _, rate = (median(column) for column in zip(*watched))
+    stopped = median(shown for shown, _ in stops[16])
+    idle = {batch_size: median(until for _, until in stops[batch_size]) for batch_size in stops}
     return [
-        Line(f"first point after Run, kernel (median of {ROUNDS})", median(firsts), "s", 1),
-        Line("repaints a second while it trains, kernel", median(rates), "1/s", 4, at_least=True),
-        Line("training slowed by being watched", 100 * (median(ratios) - 1), "%", 15),
+        Line(f"first point after Run, kernel (median of {ROUNDS})", first, "s", 1),
+        Line("repaints a second while it trains, kernel", rate, "1/s", 4, at_least=True),
+        Line("training slowed by being watched", median(slower), "%", 15),
         Line(f"Stop to stopped (median of {STOPS})", stopped, "s", 0.5),
-        *(Line(f"Stop to an idle processor, batch {b}", idle[b], "s", 0.5) for b in idle),
+        *(Line(f"Stop to an idle processor, batch {b}", t, "s", 0.5) for b, t in idle.items()),
     ]
 
 
-def _unwatched(steps: int) -> float:
+def _unwatched() -> float:
     """Seconds from the first record to the last of a run that nobody watches."""
-    data = shipped.sft_rows(shipped.chat())
-    records = plan.steps(plan.RunSpec(), shipped.base_model(), data=data, probes={})
+    data, model = shipped.sft_rows(shipped.chat()), shipped.base_model()
+    records = plan.steps(plan.RunSpec(), model, data=data, probes={})
     next(records)
     start = time.perf_counter()
-    for _ in range(steps):
-        next(records)
-    seconds = time.perf_counter() - start
-    records.close()
-    return seconds
+    list(islice(records, STEPS))
+    return time.perf_counter() - start
 
 
-def _watched(lab: SpikeLab, steps: int) -> tuple[float, float, float]:
-    """Seconds to the first point, seconds for `steps` more, and repaints a second meanwhile."""
-
-    def count() -> int:
-        return len(lab.session.current.run or ()) if lab.session.live else 0
-
+def _watched(learner: Learner) -> tuple[float, float, float]:
+    """Seconds to the first point, seconds for the steps after it, and repaints a second."""
     start = time.perf_counter()
-    _press_run(lab)
-    while not count():
-        _tick(lab)
-    first, begun, repaints = time.perf_counter() - start, count(), 0
-    before, start = lab.widgets.image.value, time.perf_counter()
-    while count() < begun + steps:
-        _tick(lab)
-        repaints += lab.widgets.image.value != before
-        before = lab.widgets.image.value
-    seconds = time.perf_counter() - start
-    return first, seconds * steps / (count() - begun), repaints / seconds
+    learner.press_run()
+    first, begun, repaints = time.perf_counter() - start, learner.steps(), 0
+    before, start = learner.panel.image.value, time.perf_counter()
+    while learner.steps() < begun + STEPS:
+        learner.tick()
+        repaints += learner.panel.image.value != before
+        before = learner.panel.image.value
+    seconds, steps = time.perf_counter() - start, learner.steps() - begun
+    learner.press_stop()
+    return first, seconds * STEPS / steps, repaints / seconds
 
 
-def _stop(lab: SpikeLab) -> tuple[float, float]:
-    """Seconds from Stop, at a random moment, until the lab shows it, and until nothing computes."""
-    _press_run(lab)
-    while not lab.session.current.run or lab.session.current.source != "trained":
-        _tick(lab)
+def _stop(learner: Learner) -> tuple[float, float]:
+    """Run, then Stop at a random moment."""
+    learner.press_run()
     time.sleep(random.random() * 0.3)
-    start = time.perf_counter()
-    lab.widgets.buttons["stop"].click()
-    shown = time.perf_counter() - start
-    assert lab.session.live is None and lab.session.status == "stopped", lab.session.status
-    lab.session.idle(30)
-    return shown, time.perf_counter() - start
+    return learner.press_stop()
 
 
 def report(lines: list[Line]) -> str:

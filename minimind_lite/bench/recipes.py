@@ -11,7 +11,7 @@ All of them start from the same weights and see the same batches, and all have t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,7 +24,7 @@ from minimind_lite.model import LanguageModel
 from minimind_lite.optimizer import make_optimizer
 from minimind_lite.parallel import Workers, cut
 from minimind_lite.rows import EncodedRows, collate
-from minimind_lite.trainer import batch_gradient
+from minimind_lite.trainer import batch_gradient, train
 
 PADDED_TO = 512
 IGNORED = -100  # the label that Hugging Face's loss leaves out
@@ -100,11 +100,21 @@ class Recipe:
         self.model.zero_grad(set_to_none=True)
         self._backward(rows)
 
-    def step(self, rows: np.ndarray) -> None:
-        """A whole optimizer step: gradient, clipping, update."""
-        self.gradient(rows)
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
+    def steps(self, batches: np.ndarray) -> Iterator[None]:
+        """Take an optimizer step (gradient, clipping, update) for each of the batches (steps, B).
+
+        Ours as `train` takes it, with the norms that it measures and the record that it makes.
+        """
+        if self.variant.side_by_side:
+            config = TrainConfig(batch_size=batches.shape[1], precision=self.variant.precision)
+            for _record in train(self.ours, self.data.select(batches.ravel()), config):
+                yield
+            return
+        for rows in batches:
+            self.gradient(rows)
+            nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+            self.optimizer.step()
+            yield
 
     def parts(self, rows: np.ndarray) -> int:
         """Micro-batches that a batch is cut into."""
@@ -118,15 +128,15 @@ class Recipe:
         names = [name for name, _ in self.ours.named_parameters()]
         if self.variant.llama:
             names = [llama_name(name) for name in names]
-        return torch.cat([self.model.get_parameter(name).grad.flatten() for name in names])
+        gradients = [self.model.get_parameter(name).grad for name in names]
+        return torch.cat([gradient.flatten() for gradient in gradients if gradient is not None])
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         rate = TrainConfig().learning_rate
         if self.variant.llama:
             return torch.optim.AdamW(self.model.parameters(), lr=rate, weight_decay=0.0, fused=True)
-        if self.variant.fused:
-            return make_optimizer(self.ours, TrainConfig())
-        return torch.optim.AdamW(self.model.parameters(), lr=rate)
+        ours = make_optimizer(self.ours, TrainConfig()) if self.variant.fused else None
+        return ours or torch.optim.AdamW(self.model.parameters(), lr=rate)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast("cpu", torch.bfloat16, enabled=self.variant.precision == "bf16")

@@ -19,14 +19,13 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 
-from minimind_lite.bench.memory import peak_mb
 from minimind_lite.bench.recipes import LADDER, VARIANTS, Recipe
-from minimind_lite.config import ModelConfig, TrainConfig
+from minimind_lite.bench.streaming import peak_mb
+from minimind_lite.config import ModelConfig
 from minimind_lite.files import shipped
 from minimind_lite.model import LanguageModel
 from minimind_lite.parallel import Workers
 from minimind_lite.rows import EncodedRows
-from minimind_lite.trainer import train
 
 BATCH = 16
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -73,19 +72,11 @@ def useful_flops(config: ModelConfig, lengths: np.ndarray, supervised: np.ndarra
 
 
 def time_variant(name: str, model: LanguageModel, data: EncodedRows, batches: np.ndarray) -> Timing:
-    """Time whole steps (gradient, clipping, update) of one variant over batches (steps, B).
-
-    Ours is timed as `train` takes its steps, with the norms that it measures and its records.
-    """
-    variant, lengths = VARIANTS[name], data.lengths()[batches]
-    with Recipe(variant, model, data) as recipe:
-        if variant.side_by_side:
-            config = TrainConfig(batch_size=batches.shape[1], precision=variant.precision)
-            again = np.concatenate([batches[:1], batches]).ravel()
-            steps = (_ for _ in train(model, data.select(again), config))
-        else:
-            steps = (recipe.step(rows) for rows in [batches[0], *batches])
-        next(steps)  # warms up
+    """Time whole steps of one variant over batches (steps, B), after one to warm up."""
+    lengths = data.lengths()[batches]
+    with Recipe(VARIANTS[name], model, data) as recipe:
+        steps = recipe.steps(np.concatenate([batches[:1], batches]))
+        next(steps)
         start = time.perf_counter()
         for _step in steps:
             pass

@@ -21,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 
-from minimind_lite.bench.memory import peak_mb
 from minimind_lite.chat import Chat, load_tokenizer
 from minimind_lite.conversations import read
 from minimind_lite.files.encoded_cache import encode_file
@@ -122,6 +121,19 @@ def _ratio_to_batch_encoder(path: Path, chat: Chat) -> float:
             chat.tokenizer.encode_batch_fast(batch, add_special_tokens=False)
         ratios.append((time.perf_counter() - between) / (between - start))
     return statistics.median(ratios)
+
+
+def peak_mb() -> float:
+    """Largest resident memory of this process so far, in 10^6 bytes."""
+    try:
+        # On Linux getrusage also counts the process that started this one; this mark does not.
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
+    except (OSError, IndexError):
+        import resource  # not on Windows
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 if __name__ == "__main__":

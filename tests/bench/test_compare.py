@@ -1,6 +1,7 @@
 """What is said of the timings: ratios, the table, the file, the picture."""
 
 import itertools
+import json
 
 import pytest
 
@@ -18,11 +19,11 @@ def children(monkeypatch):
     def run_child(variant, model="nano", *, steps=1):
         calls.append(variant)
         if variant == "matmul":
-            return {"fp32": 4e9, "bf16": 8e9}
+            return '{"fp32": 4e9, "bf16": 8e9}'
         if variant == "check":
-            return dict.fromkeys(VARIANTS, 1e-6)
+            return json.dumps(dict.fromkeys(VARIANTS, 1e-6))
         slower = 2.0 ** (calls.count("matmul") - 1)
-        return {
+        timing = {
             "seconds": SECONDS.get(variant, 1.0) * slower,
             "tokens": 100.0,
             "flops": 2e9,
@@ -31,6 +32,7 @@ def children(monkeypatch):
             "parts": 4,
             "peak_mb": 300.0,
         }
+        return json.dumps(timing)
 
     monkeypatch.setattr(compare, "run_child", run_child)
     return calls
@@ -61,7 +63,7 @@ def test_ratios_are_taken_within_a_round(rows):
 
 
 def test_another_gradient_stops_the_benchmark(monkeypatch):
-    differences = dict.fromkeys(VARIANTS, 1e-3)  # as much as bf16 may round
+    differences = json.dumps(dict.fromkeys(VARIANTS, 1e-3))  # as much as bf16 may round
     monkeypatch.setattr(compare, "run_child", lambda *_: differences)
     with pytest.raises(ArithmeticError, match=r"micro-batch per core \(ours\) by 1e-03; "):
         compare.check("nano")

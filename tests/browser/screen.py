@@ -25,7 +25,7 @@ STATUS = "document.querySelector('.minimind-lite-panel [role=status]').innerText
 
 
 def measure(progress):
-    """The figures: dictionaries of what, value, unit, goal and perhaps at_least."""
+    """The figures: what, value, unit, goal, and whether the goal is the least."""
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)], metadata=kernel)
     extra = {"bench.ipynb": nbformat.writes(notebook)}
@@ -44,16 +44,10 @@ def measure(progress):
     rate = (len(pictures) - 1) / SECONDS
     what = f"switch to repaint on the screen (median of {SWITCHES})"
     return [
-        {"what": what, "value": 1000 * switch, "unit": "ms", "goal": 150},
-        {"what": "first point after Run, on the screen", "value": first, "unit": "s", "goal": 1},
-        {
-            "what": "repaints a second on the screen",
-            "value": rate,
-            "unit": "1/s",
-            "goal": 4,
-            "at_least": True,
-        },
-        {"what": "Stop to stopped, on the screen", "value": stop, "unit": "s", "goal": 0.5},
+        (what, 1000 * switch, "ms", 150, False),
+        ("first point after Run, on the screen", first, "s", 1, False),
+        ("repaints a second on the screen", rate, "1/s", 4, True),
+        ("Stop to stopped, on the screen", stop, "s", 0.5, False),
     ]
 
 
