@@ -3,14 +3,15 @@
     python notebooks/refresh.py                     every lesson
     python notebooks/refresh.py 03_the_report.ipynb that one
 
-What would break a static viewer or make a needless difference is taken out: widget state and
-widget views that have a picture or text beside them, timings, the kernel's own version. Outputs
-of cells tagged `answers-prediction` are stored folded, and so is the source of shipped answers,
-so that the page does not give away what it asks; running a cell unfolds its output.
+What would break a static viewer or make a needless difference is taken out: widget state, widget
+views that have a picture or text beside them, timings, the kernel's own version. What answers a
+prediction (cells tagged `answers-prediction`) becomes HTML that one click opens, which every viewer
+honors; running the cell replaces it.
 """
 
 from __future__ import annotations
 
+import html
 import os
 import sys
 import tempfile
@@ -19,51 +20,70 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+from nbconvert.filters import markdown2html
 
 HERE = Path(__file__).resolve().parent
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+KERNEL = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
 
 
 def clean(notebook: nbformat.NotebookNode) -> None:
     """Strip what must not be stored, fold what must not be given away."""
-    notebook.metadata = nbformat.from_dict(
-        {
-            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-            "language_info": {"name": "python"},
-        }
-    )
+    notebook.metadata = nbformat.from_dict(KERNEL)
     for cell in notebook.cells:
-        cell.metadata = nbformat.from_dict(
-            {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
-        )
+        tags = cell.metadata.get("tags", [])
+        cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
         if cell.cell_type != "code":
             continue
         for output in cell.outputs:
-            if (
-                WIDGET_VIEW in output.get("data", {}) and len(output.data) > 2
-            ):  # it and text/plain are always there
-                del output.data[WIDGET_VIEW]
+            data = output.get("data", {})
+            if WIDGET_VIEW in data and len(data) > 2:  # the view and text/plain are always there
+                del data[WIDGET_VIEW]
         cell.outputs = [o for o in cell.outputs if o.output_type != "stream" or o.name != "stderr"]
         join_streams(cell)
-        if "answers-prediction" in cell.metadata.get("tags", []):
-            cell.metadata["collapsed"] = True
-            cell.metadata["jupyter"] = {"outputs_hidden": True}
-        if cell.source.startswith(
-            "lessons.answer("
-        ):  # what it shows is folded; its source must not give it away
+        if "answers-prediction" in tags and cell.outputs:
+            fold(cell)
+        if cell.source.startswith("lessons.answer("):
             cell.metadata["jupyter"] = {"source_hidden": True}
             cell.metadata["cellView"] = "form"  # the same, for Colab
 
 
 def join_streams(cell: nbformat.NotebookNode) -> None:
     """One block of printed text where the kernel happened to send several."""
-    joined = []
+    joined: list[nbformat.NotebookNode] = []
     for output in cell.outputs:
         if joined and output.output_type == joined[-1].output_type == "stream":
             joined[-1].text += output.text
         else:
             joined.append(output)
     cell.outputs = joined
+
+
+def fold(cell: nbformat.NotebookNode) -> None:
+    """All outputs of a cell as one that a click opens."""
+    content = "".join(as_html(output) for output in cell.outputs)
+    page = f"<details><summary><b>Show the result</b></summary>{content}</details>"
+    data = {"text/html": page, "text/plain": "Run this cell to see the result."}
+    cell.outputs = [nbformat.v4.new_output("display_data", data=data)]
+
+
+def as_html(output: nbformat.NotebookNode) -> str:
+    """One output as a static page shows it; a picture with its alternative text."""
+    if output.output_type == "stream":
+        return f"<pre>{html.escape(output.text)}</pre>"
+    data = output.data
+    if "image/png" in data:
+        alt = html.escape(output.metadata.get("image/png", {}).get("alt", ""), quote=True)
+        source = data["image/png"].replace("\n", "")
+        return f'<p><img alt="{alt}" src="data:image/png;base64,{source}"></p>'
+    if "text/html" in data:
+        return data["text/html"]
+    if "text/markdown" in data:
+        return markdown2html(data["text/markdown"])
+    return f"<pre>{html.escape(data['text/plain'])}</pre>"
 
 
 def refresh(path: Path) -> float:
@@ -90,7 +110,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         os.environ["MINIMIND_LITE_WORK"] = work  # nobody's predictions but an empty folder's
         for path in [HERE / name for name in sys.argv[1:]] or sorted(HERE.glob("*.ipynb")):
-            print(f"{path.name}: {refresh(path):.1f} s")
+            print(f"{path.name}: {refresh(path):.1f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,29 +1,13 @@
-"""What the lessons share, and a module of checks and toys for each of them."""
+"""What the notebooks call; `lesson_00` ... `lesson_12` have the checks and tables of one lesson."""
 
 from minimind_lite.lessons.base import (
     REPO_URL,
     Prediction,
     Progress,
     answer,
-    open_step,
     predict,
-    predictions,
     show_source,
     start,
-    verdict,
-    work_folder,
 )
 
-__all__ = [
-    "REPO_URL",
-    "Prediction",
-    "Progress",
-    "answer",
-    "open_step",
-    "predict",
-    "predictions",
-    "show_source",
-    "start",
-    "verdict",
-    "work_folder",
-]
+__all__ = ["REPO_URL", "Prediction", "Progress", "answer", "predict", "show_source", "start"]

@@ -1,0 +1,398 @@
+"""Lesson 04: what a spike does to the model. Tables from recorded trials, and four exercises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from IPython.display import Markdown, display
+
+from minimind_lite import segments, spikes
+from minimind_lite.lessons.checks import Exercise, is_number, short
+from minimind_lite.plots.base import MARK, Plot, canvas
+from minimind_lite.records import Run
+from minimind_lite.science import evidence as ev
+from minimind_lite.science import procedures, segment_metrics
+from minimind_lite.science.rules import HARM, SAME
+from minimind_lite.science.evidence import Evidence
+from minimind_lite.science.experiments import PULSE
+from minimind_lite.science.intervals import Interval, interval_over_seeds
+from minimind_lite.science.segment_metrics import Reading
+from minimind_lite.science.store import Trial
+from minimind_lite.science.trials import SharedData
+from minimind_lite.segments import LARGE, domain_name
+
+SORTED_BACK = "shuffled, sorted back"
+VIEWS = {
+    "trained": ("E1", "file"),
+    "frozen": ("E1", "frozen"),
+    SORTED_BACK: ("E1", "shuffled"),
+}
+HARD, SICK = ("E2", "off-domain rows, no pulse"), ("E2", "base rows, pulse")
+CALM, SWAP = ("E2", "base rows, no pulse"), ("E2", "swap")
+# States of the swap: before any step, and after as many steps in either order
+STATES = ("base model", "file order", "shuffled")
+SEGMENT, ORDINARY = "the segment's first batch", "ordinary rows after it"
+KINDS = {SEGMENT: "off-domain", ORDINARY: "base"}
+CAUSES = {
+    "hard rows": ("E2", "off-domain rows, no pulse"),
+    "instability": ("E2", "base rows, pulse"),
+    "both": ("E2", "off-domain rows, pulse"),
+    "neither": ("E2", "base rows, no pulse"),
+}
+RIGHT_NUMBER = "held-out loss"
+NUMBERS = ("training loss", RIGHT_NUMBER, "length of the spike")
+TOLERANCE = 0.03  # nats: a median over a slightly different window
+
+
+# Three views of one file
+
+
+def _readings(records: Evidence) -> dict[str, list[Mapping[str, Reading]]]:
+    """Readings of every layout in each view of its file."""
+    seeds, readings = records.common(*VIEWS.values()), {}
+    for view, which in VIEWS.items():
+        runs = [records.trial(*which, seed).run for seed in seeds]
+        if view == SORTED_BACK:
+            runs = [segment_metrics.in_file_order(run) for run in runs]
+        readings[view] = [segment_metrics.read(run) for run in runs]
+    return readings
+
+
+def view_heights(records: Evidence) -> dict[str, dict[str, Interval]]:
+    """Height of each segment in each of the three views, nats, over layouts."""
+    return {
+        view: {
+            _name(label): interval_over_seeds(np.array([layout[label].height for layout in layouts]))
+            for label in (*LARGE, "en_tiny")
+        }
+        for view, layouts in _readings(records).items()
+    }
+
+
+def agreement(records: Evidence) -> list[dict[str, str]]:
+    """Per segment, in how many layouts each view has it above zero, and flagged by the detector."""
+    readings = _readings(records)
+    table = []
+    for label in readings["trained"][0]:
+        row = {"segment": _name(label)}
+        for view, layouts in readings.items():
+            of_segment = [layout[label] for layout in layouts]
+            row[f"{view}: above 0 · flagged"] = _counts(of_segment)
+        table.append(row)
+    total = {
+        f"{view}: above 0 · flagged": _counts([r for layout in layouts for r in layout.values()])
+        for view, layouts in readings.items()
+    }
+    return [*table, {"segment": "all", **total}]
+
+
+def _counts(readings: Sequence[Reading]) -> str:
+    above, flagged = sum(r.height > 0 for r in readings), sum(r.flagged for r in readings)
+    return f"{above}/{len(readings)} · {flagged}/{len(readings)}"
+
+
+def _name(label: str) -> str:
+    name = domain_name(label.removesuffix("_tiny"))
+    return f"tiny {name}" if label.endswith("_tiny") else name
+
+
+# Held-out loss inside a segment
+
+
+def rise_inside(run: Run, probe: str = "zh") -> dict[str, float]:
+    """Largest rise of a probe inside each segment, from the last measurement before it, nats.
+
+    Only segments that have a measurement inside are here.
+    """
+    at, losses = run.probe(probe)
+    rises = {}
+    for segment in segments.of_run(run):
+        touched = np.flatnonzero(segments.share(run, segment) > 0)
+        before = losses[at <= touched[0]]
+        within = losses[(at > touched[0]) & (at <= touched[-1])]
+        if len(before) and len(within):
+            rises[segment.label] = float(within.max() - before[-1])
+    return rises
+
+
+def rises_inside(records: Evidence) -> list[dict[str, object]]:
+    """What held-out Chinese does inside and after each large segment, over layouts, nats."""
+    seeds = records.common(VIEWS["trained"])
+    rises = [rise_inside(records.trial(*VIEWS["trained"], seed).run) for seed in seeds]
+    table: list[dict[str, object]] = []
+    for label in LARGE:
+        values = [rise[label] for rise in rises if label in rise]
+
+        def left(trial: Trial, label: str = label) -> float:
+            return segment_metrics.read(trial.run)[label].harm
+
+        if values:
+            table.append(
+                {
+                    "segment": _name(label),
+                    "layouts measured inside": f"{len(values)} of {len(seeds)}",
+                    "rise inside": str(interval_over_seeds(np.array(values))),
+                    "largest": f"{max(values):+.2f}",
+                    "left after the segment": str(records.over_seeds(left, VIEWS["trained"])),
+                }
+            )
+    return table
+
+
+# The swap: rows and states
+
+
+def _swapped(trial: Trial, state: str, kind: str) -> float:
+    """Loss of a kind of batch under a state, mean over the large segments, nats."""
+    cells = trial.values["swap"]
+    return float(np.mean([cells[label][state][kind] for label in cells if label in LARGE]))
+
+
+def swap_table(records: Evidence) -> list[dict[str, object]]:
+    """Loss by state (rows) and by batch (columns), means over layouts, nats; and their spread."""
+    seeds = records.common(SWAP)
+    trials = [records.trial(*SWAP, seed) for seed in seeds]
+    table: list[dict[str, Any]] = []
+    for state in STATES:
+        loss = {
+            name: float(np.mean([_swapped(trial, state, kind) for trial in trials]))
+            for name, kind in KINDS.items()
+        }
+        table.append({"state": state, **loss, "difference": loss[SEGMENT] - loss[ORDINARY]})
+    spread = {name: float(np.ptp([row[name] for row in table])) for name in KINDS}
+    return [*table, {"state": "largest minus smallest", **spread}]
+
+
+def show_texts(trial: Trial, *, probes: Sequence[str] = ("zh", "code", "en")) -> None:
+    """What the model answered before and after each segment, as a table."""
+    titles = ["when", *(f"question in {domain_name(probe)}" for probe in probes)]
+    rows = [
+        [moment["when"], *(_on_one_line(moment["answers"][probe]) for probe in probes)]
+        for moment in trial.values["texts"]
+    ]
+    lines = [f"| {' | '.join(cells)} |" for cells in (titles, ["---"] * len(titles), *rows)]
+    display(Markdown("\n".join(lines)))
+
+
+def _on_one_line(text: str) -> str:
+    shown = text.replace("<|im_end|>", "").replace("|", "/").replace("\n", " ⏎ ").strip()
+    return shown or "(nothing)"
+
+
+# Tests that tell hard rows from an instability
+
+
+def tell_apart(records: Evidence, *, spike: float, harm: float) -> list[dict[str, str]]:
+    """Tests of the two kinds of spike, each with what the records show of either.
+
+    ✓: as expected, by the whole interval; ✗: not so; –: not measured. `spike` and `harm` are the
+    margins in nats from which a rise of training loss, or of held-out loss, counts.
+    """
+    tests = _tests_of_rows(records, spike) | _tests_of_curves(records, spike=spike, harm=harm)
+    return [
+        {"test": test, "hard rows": hard, "instability": sick}
+        for test, (hard, sick) in tests.items()
+    ]
+
+
+def _tick(holds: bool, text: str) -> str:
+    return f"{'✓' if holds else '✗'} {text}"
+
+
+def _tests_of_rows(records: Evidence, spike: float) -> dict[str, tuple[str, str]]:
+    """The same rows again: frozen, in another state, in the next epoch, in another order."""
+    frozen = records.over_seeds(ev.height, VIEWS["frozen"])
+    elsewhere = records.over_seeds(_harder_for_the_base, SWAP)
+    again = records.over_seeds(ev.event_height, CALM)
+    second = records.over_seeds(_second_epoch, ("E10", "2 epochs, file"))
+    back = records.over_seeds(ev.sorted_back_height, VIEWS[SORTED_BACK])
+    spread = records.over_seeds(_left_by_sorting, ("E9", "pulse, nothing"))
+    return {
+        "freeze the model, same order": (
+            _tick(frozen.above(spike), f"spike stays: {frozen}"),
+            "– (no learning rate, no pulse)",
+        ),
+        "the same rows, another healthy state": (
+            _tick(elsewhere.above(spike), f"still hard: {elsewhere}"),
+            _tick(again.below(spike), f"no spike: {again}"),
+        ),
+        "next epoch, same order": (
+            _tick(second.above(spike), f"comes back: {second}"),
+            "– (not measured)",
+        ),
+        "a shuffled run, sorted back into file order": (
+            _tick(back.above(0), f"a spike again: {back}"),
+            _tick(spread.below(0.5), f"no spike; share of its height that is left: {spread}"),
+        ),
+    }
+
+
+def _tests_of_curves(records: Evidence, *, spike: float, harm: float) -> dict[str, tuple[str, str]]:
+    """Training loss at the start and after the end; held-out loss at the peak and at the end."""
+    first, sick_first = (records.over_seeds(_first_loss, which) for which in (HARD, SICK))
+    tail, sick_tail = (records.over_seeds(_still_above, which) for which in (HARD, SICK))
+    rise, sick_rise = (records.over_seeds(ev.probe_rise, which) for which in (HARD, SICK))
+    left, sick_left = (records.over_seeds(_left_of_it, which, CALM) for which in (HARD, SICK))
+    least = records.over_seeds(_least_rise, SICK)
+    return {
+        "first step of the event": (
+            _tick(first.above(spike), f"up at once: {first}"),
+            _tick(sick_first.below(spike), f"not up yet: {sick_first}"),
+        ),
+        "ten steps after its end": (
+            _tick(tail.below(harm), f"over: {tail}"),
+            _tick(sick_tail.above(harm), f"still up by {sick_tail}"),
+        ),
+        "held-out Chinese at the peak": (
+            _tick(rise.below(harm), f"rises by {rise}"),
+            _tick(sick_rise.above(harm), f"rises by {sick_rise}"),
+        ),
+        "other held-out domains": (
+            "– (they are being learned)",
+            _tick(least.above(0), f"all rise; the least by {least}"),
+        ),
+        "held-out Chinese at the end": (
+            _tick(left.below(harm), f"back to normal: {left}"),
+            _tick(sick_left.above(harm), f"still damaged: {sick_left}"),
+        ),
+    }
+
+
+def _harder_for_the_base(trial: Trial) -> float:
+    off_domain = _swapped(trial, "base model", KINDS[SEGMENT])
+    return off_domain - _swapped(trial, "base model", KINDS[ORDINARY])
+
+
+def _second_epoch(trial: Trial) -> float:
+    return ev.over_large(segment_metrics.read(trial.run, epoch=1), "height")
+
+
+def _left_by_sorting(trial: Trial) -> float:
+    """Tallest batch of ordinary rows once a run is sorted back, as a share of its tallest step."""
+    back = segment_metrics.in_file_order(trial.run)
+    shares = np.sum([segments.share(back, s) for s in segments.of_run(back)], axis=0)
+    heights = back.loss - spikes.baseline(back.loss).median
+    return float(np.nanmax(heights[shares == 0]) / ev.tallest_step(trial))
+
+
+def _still_above(trial: Trial) -> float:
+    stop = trial.run.info["event"][1]
+    return float(np.mean(trial.run.loss[stop + 8 : stop + 13]) - ev.median_before(trial))
+
+
+def _first_loss(trial: Trial) -> float:
+    return float(trial.run.loss[trial.run.info["event"][0]] - ev.median_before(trial))
+
+
+def _least_rise(trial: Trial) -> float:
+    return min(ev.probe_rise(trial, probe) for probe in trial.run.probe_names())
+
+
+def _left_of_it(trial: Trial, calm: Trial) -> float:
+    return ev.final_probe_loss(trial, "zh") - ev.final_probe_loss(calm, "zh")
+
+
+# Exercises
+
+
+def check_deciding_number(answer: object, records: Evidence) -> bool:
+    """Which of `NUMBERS` tells a pulse on ordinary rows from off-domain rows without one."""
+    exercise = Exercise("04-1")
+    if not isinstance(answer, str) or answer not in NUMBERS:
+        return exercise.refuse(answer)
+    rise, sick_rise = (records.over_seeds(ev.probe_rise, which) for which in (HARD, SICK))
+    loss, sick_loss = (records.over_seeds(ev.event_height, which) for which in (HARD, SICK))
+    problems = []
+    if answer != RIGHT_NUMBER:
+        problems.append(exercise.say(answer, loss=loss, sick_loss=sick_loss))
+    return exercise.verdict(problems, rise=rise, sick_rise=sick_rise)
+
+
+def check_frozen_height(answer: object, frozen: Run) -> bool:
+    """Height of the first segment in the frozen run, nats."""
+    exercise = Exercise("04-2")
+    if not is_number(answer):
+        return exercise.refuse(answer)
+    first = segments.of_run(frozen)[0]
+    right = segment_metrics.read(frozen)[first.label].height
+    step = -(-first.start // len(frozen.records[0].rows))
+    problem = exercise.say("advice", height=answer, step=step, loss=frozen.loss[step])
+    if abs(answer - frozen.loss[step]) < 0.005:
+        problem = exercise.texts["loss"]
+    if abs(answer - frozen.loss[step - 1]) < 0.005:
+        problem = exercise.texts["early"]
+    close = abs(answer - right) <= TOLERANCE
+    return exercise.verdict([] if close else [problem], height=answer)
+
+
+def mystery_causes(seed: int) -> dict[str, str]:
+    """The solution: letter -> cause, in an order that the seed draws."""
+    return dict(zip("ABCD", np.random.default_rng(seed).permutation(list(CAUSES)).tolist()))
+
+
+def mystery(records: Evidence, seed: int) -> Plot:
+    """Four unnamed runs: training loss above, held-out Chinese below, each on one scale."""
+    causes, texts = mystery_causes(seed), []
+    with canvas((11, 4.6), rows=2, columns=len(causes), sharey="row") as (figure, axes):
+        for above, below, (letter, cause) in zip(axes, axes[len(causes) :], causes.items()):
+            run = records.trial(*CAUSES[cause], seed).run
+            at, losses = run.probe("zh")
+            steps = run.column("step")
+            above.plot(steps, run.loss, color="#111111", lw=1.4)
+            below.plot(steps[at], losses, color=MARK, ls="--", marker="o", ms=4)
+            above.set_title(letter)
+            texts.append(
+                f"{letter}: training loss up to {run.loss.max():.1f}, held-out up to "
+                f"{losses.max():.1f}"
+            )
+        axes[0].set_ylabel("training loss")
+        axes[len(causes)].set_ylabel("held-out Chinese")
+        figure.supxlabel("optimizer steps", fontsize=12)
+    return Plot(figure, f"Four mystery runs, in nats. {'; '.join(texts)}.")
+
+
+def check_causes(answers: object, records: Evidence, *, seed: int) -> bool:
+    """The cause of each mystery run."""
+    exercise = Exercise("04-3")
+
+    def problem(_: str, answer: object, cause: str) -> str:
+        if not isinstance(answer, str) or answer not in CAUSES:
+            return exercise.say("choose", choices=", ".join(CAUSES), answer=short(answer))
+        if answer == cause:
+            return ""
+        run = records.trial(*CAUSES[cause], seed).run
+        losses = run.probe("zh")[1]
+        rise, top = losses.max() - losses[0], run.loss.max()
+        return exercise.say("advice", answer=answer, rise=rise, top=top)
+
+    return exercise.check_table(answers, mystery_causes(seed), problem=problem)
+
+
+def check_twin(answer: object, records: Evidence, *, seed: int) -> bool:
+    """A factor on the learning rate that makes a spike as tall as the off-domain rows.
+
+    The pulse is trained here (half a minute at most). As tall means within SAME.
+    """
+    if not is_number(answer) or not 1 < answer <= 100:
+        return Exercise("04-4").refuse(answer)
+    settings = PULSE | {"rows": "base", "factor": float(answer), "after": 8}
+    run = procedures.pulse(SharedData(), seed, settings).run
+    pulse = Trial("E2", "your pulse", seed, {}, {}, run)
+    wanted = ev.event_height(records.trial(*HARD, seed))
+    return twin_verdict(ev.event_height(pulse), rise=ev.probe_rise(pulse), wanted=wanted)
+
+
+def twin_verdict(height: float, *, rise: float, wanted: float) -> bool:
+    """Whether a pulse is as tall as the off-domain rows (`wanted`) and did harm, all in nats.
+
+    `rise` is that of held-out Chinese.
+    """
+    exercise, problems = Exercise("04-4"), []
+    if abs(height - wanted) > SAME:
+        name = "smaller" if height > wanted else "larger"
+        problems.append(exercise.say(name, height=height, wanted=wanted))
+    elif rise < HARM:
+        problems.append(exercise.say("harmless", rise=rise))
+    return exercise.verdict(problems, height=height, rise=rise, wanted=wanted)
