@@ -64,13 +64,13 @@ class Progress:
     def __call__(self, what: str, done: int, total: int) -> None:
         """Say that `done` of `total` steps of `what` are behind us."""
         now = time.monotonic()
-        if what != self._what:
+        if what != self._what or done < self._done:
             self._what, self._start = what, now
             self._handle = display(Markdown(f"{what} …"), display_id=True)
         self._done = done
-        if done == total:
+        if done >= total:
             text = f"{what}: {total} steps, done."
-        elif now - self._last > REPAINT_SECONDS:
+        elif done > 0 and now - self._last > REPAINT_SECONDS:
             left = (now - self._start) / done * (total - done)
             text = f"{what}: step {done} of {total}, about {left:.0f} s left"
         else:
@@ -128,6 +128,8 @@ class Prediction:
             raise ValueError(f"choose one of the letters {letters}, got {choice!r}.")
         if not is_number(confidence) or not 0 <= confidence <= 100:
             raise ValueError(f"confidence is a percentage, 0 to 100, got {confidence!r}.")
+        if not isinstance(reason, str):
+            raise ValueError(f"the reason is a text, got {reason!r}.")
         prediction = {
             "question": self.question,
             "choice": choice,

@@ -1,5 +1,7 @@
 """Predictions, folded answers, progress and the other small machinery of the lessons."""
 
+import time
+
 import pytest
 
 from minimind_lite.files import work
@@ -56,6 +58,13 @@ def test_another_choice_is_an_error(choice):
 def test_another_confidence_is_an_error(confidence):
     with pytest.raises(ValueError, match="confidence is a percentage"):
         question().choose("a", confidence)
+
+
+def test_a_reason_that_is_no_text_is_an_error():
+    """Stored, it would end every later report of the lab with an AttributeError."""
+    with pytest.raises(ValueError, match="the reason is a text"):
+        question().choose("a", 50, reason=None)
+    assert question().made is None
 
 
 @pytest.mark.parametrize("stored", [{}, {"choice": "z"}, {"choice": None}, {"choice": ["a"]}])
@@ -130,6 +139,55 @@ def test_an_answer_is_folded_and_escaped(shown, monkeypatch):
 def test_an_unknown_key_is_an_error_that_names_the_known_ones(key):
     with pytest.raises(ValueError, match="no exercises with the key"):
         base.answer(key)
+
+
+# Progress
+
+
+class Handle:
+    def __init__(self):
+        self.texts = []
+
+    def update(self, markdown):
+        self.texts.append(markdown.data)
+
+
+@pytest.fixture
+def line(monkeypatch):
+    handle = Handle()
+    monkeypatch.setattr(base, "display", lambda *_, **__: handle)
+    monkeypatch.setattr(base, "REPAINT_SECONDS", 0.0)
+    return handle
+
+
+def test_progress_that_begins_at_zero_goes_on(line):
+    """Division by the steps done stopped the experiment at step 0."""
+    progress = base.Progress()
+    for done in (0, 1, 2):
+        time.sleep(0.001)
+        progress("training", done, 2)
+    assert line.texts[-1] == "training: 2 steps, done."
+    assert "step 1 of 2, about 0 s left" in line.texts[0]
+
+
+@pytest.mark.parametrize(("done", "total"), [(0, 0), (1, 0), (3, 2)])
+def test_progress_over_the_end_is_done(line, done, total):
+    base.Progress()("training", done, total)
+    assert line.texts == [f"training: {total} steps, done."]
+
+
+def test_the_same_experiment_again_starts_a_new_line(line):
+    progress = base.Progress()
+    progress("training", 2, 2)
+    first = progress._start
+    time.sleep(0.001)
+    progress("training", 1, 2)
+    assert progress._start > first
+
+
+def test_progress_outside_a_notebook_is_silent(monkeypatch):
+    monkeypatch.setattr(base, "display", lambda *_, **__: None)
+    base.Progress()("training", 1, 1)
 
 
 # Start-up
