@@ -8,27 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from minimind_lite import spikes
-from minimind_lite.files import shipped
-from minimind_lite.science import intervals, segment_metrics
-from minimind_lite.science.intervals import Interval
-from minimind_lite.science.segment_metrics import Reading
-from minimind_lite.science.trials import MissingTrials, Store, Trial
+from minimind_lite import segments, spikes
+from minimind_lite.science import laws, segment_metrics
+from minimind_lite.science import store as stores
+from minimind_lite.science.intervals import Interval, interval_over_seeds
+from minimind_lite.science.segment_metrics import Reading, file_rows
+from minimind_lite.science.store import MissingTrials, Store, Trial
+from minimind_lite.segments import LARGE, MAIN
 
-LARGE = ("code", "en", "math", "zh_classical")  # segments; the tiny one is a question of its own
 Which = tuple[str, str]  # experiment, variant
-
-
-def interval(values: np.ndarray) -> Interval:
-    """Student-t interval; endless for a single seed, so that no rule can decide on it."""
-    if len(values) == 1:
-        return Interval(float(values[0]), -math.inf, math.inf, 1)
-    return intervals.mean_interval(values)
+Value = Callable[..., float]  # of one trial, or of several of the same seed
+PHASES = 16  # cuts of a frozen run behind its visibility
 
 
 @dataclass(frozen=True)
@@ -37,139 +31,250 @@ class Evidence:
 
     store: Store
     seeds: tuple[int, ...] | None = None
+    # Trials that were read, with the content of the table that they were read from.
+    _read: dict[tuple[str, str, int], tuple[str, Trial]] = field(default_factory=dict, repr=False)
 
     def common(self, *which: Which) -> list[int]:
-        """Seeds for which all these trials are recorded. Raises `MissingTrials` where there is none."""
-        sets = [set(self.store.seeds(e, v)) for e, v in which]
-        found = sorted(
-            set.intersection(*sets) & set(self.seeds if self.seeds is not None else sets[0])
-        )
-        if not found:
-            names = ", ".join(f"{e} {v!r}" for e, v in which)
+        """Seeds for which all these trials are recorded. Raises `MissingTrials` for none."""
+        recorded = [set(self.store.seeds(*w)) for w in which]
+        allowed = recorded[0] if self.seeds is None else set(self.seeds)
+        seeds = sorted(allowed.intersection(*recorded))
+        if not seeds:
+            names = ", ".join(f"{experiment} {variant!r}" for experiment, variant in which)
             raise MissingTrials(
                 f"no seed has all of {names} recorded; python -m minimind_lite claims makes them."
             )
-        return found
+        return seeds
 
-    def each(self, value: Callable[..., float], *which: Which) -> Interval:
-        """Interval of value(trial, ...) over the seeds that all `which` have: differences inside it are paired."""
-        return interval(
-            np.array(
-                [
-                    value(*(self.trial(e, v, seed) for e, v in which))
-                    for seed in self.common(*which)
-                ],
-                dtype=float,
-            )
+    def over_seeds(self, value: Value, *which: Which) -> Interval:
+        """Interval of value(trial, ...) over the seeds that all `which` have.
+
+        Differences inside `value` are paired.
+        """
+        return interval_over_seeds(
+            [value(*(self.trial(*w, seed) for w in which)) for seed in self.common(*which)]
         )
 
     def trial(self, experiment: str, variant: str, seed: int) -> Trial:
-        """One trial, read once."""
-        return _trial(self.store, experiment, variant, seed)
+        """One trial, read once, and again when its table has changed."""
+        key, content = (experiment, variant, seed), self.store.content(experiment)
+        if key not in self._read or self._read[key][0] != content:
+            self._read[key] = content, self.store.get(experiment, variant, seed)
+        return self._read[key][1]
 
 
 def recorded() -> Evidence:
     """What comes with the project: data/claims/."""
-    return Evidence(Store(shipped.folder() / "claims"))
+    return Evidence(stores.recorded("claims"))
 
 
-@cache
-def _trial(store: Store, experiment: str, variant: str, seed: int) -> Trial:
-    return store.get(experiment, variant, seed)
+def change(value: Value) -> Value:
+    """A value of one trial minus that of another."""
+
+    def difference(trial: Trial, other: Trial) -> float:
+        return value(trial) - value(other)
+
+    return difference
 
 
-@cache
-def read(trial: Trial) -> Mapping[str, Reading]:
-    """Every segment of a trial's first epoch, by name; read once, since most rules ask for more than one field."""
-    return segment_metrics.read(trial.run)
+# Values of a trial
 
 
-def over_large(found: Mapping[str, Reading], field: str) -> float:
+def over_large(readings: Mapping[str, Reading], name: str) -> float:
     """Mean of a field of `Reading` over the large segments that there are."""
-    return float(np.mean([getattr(found[name], field) for name in LARGE if name in found]))
+    values = [getattr(readings[label], name) for label in LARGE if label in readings]
+    return float(np.mean(values))
 
 
 def height(trial: Trial) -> float:
     """Mean height of the large segments, nats."""
-    return over_large(read(trial), "height")
+    return over_large(trial.readings, "height")
 
 
-def inside(trial: Trial) -> float:
+def mean_height_inside(trial: Trial) -> float:
     """Mean over the large segments of the mean height inside, nats."""
-    return over_large(read(trial), "mean_height")
+    return over_large(trial.readings, "mean_height")
 
 
 def recovery(trial: Trial) -> float:
-    """Mean over the large segments of t_end - L, conversations."""
-    return over_large(read(trial), "recovery")
+    """Mean over the large segments of the excess's end after theirs, conversations."""
+    return over_large(trial.readings, "recovery")
 
 
 def harm(trial: Trial) -> float:
-    """Mean over the large segments of the rise of the Chinese probe, nats."""
-    return over_large(read(trial), "harm")
+    """Mean over the large segments of the rise of held-out Chinese, nats."""
+    return over_large(trial.readings, "harm")
 
 
 def flagged(trial: Trial) -> float:
     """How many of the five segments the detector flags."""
-    return float(sum(r.flagged for r in read(trial).values()))
+    return float(sum(reading.flagged for reading in trial.readings.values()))
 
 
 def sorted_back_height(trial: Trial) -> float:
-    """Mean height of the large segments when every conversation's own loss is sorted back into file order, nats."""
+    """Mean height of the large segments when each conversation's loss is sorted back, nats."""
     return over_large(segment_metrics.read(segment_metrics.in_file_order(trial.run)), "height")
 
 
-def largest(trial: Trial) -> float:
+def tallest_step(trial: Trial) -> float:
     """Largest height of any step above the trailing median, nats."""
-    return segment_metrics.largest(trial.run)
+    return segment_metrics.tallest_step(trial.run)
 
 
 def events(trial: Trial) -> float:
-    """Events that the detector finds."""
+    """How many spikes the detector flags."""
     return float(len(spikes.find(trial.run.loss)))
 
 
-def after(trial: Trial, *probes: str) -> float:
+def final_probe_loss(trial: Trial, *probes: str) -> float:
     """Held-out loss after the last step, mean over the probes named, or over all five, nats."""
     final = trial.run.info["probes_after"]
-    return float(np.mean([final[p] for p in (probes or final)]))
+    return float(np.mean([final[probe] for probe in (probes or final)]))
 
 
-def probe_rise(trial: Trial, probe: str = "zh") -> float:
-    """Largest rise of a probe from just before the event of a pulse trial, within or after it, nats."""
+def held_out_chinese(trial: Trial) -> float:
+    """`final_probe_loss` on Chinese."""
+    return final_probe_loss(trial, MAIN)
+
+
+def held_out_off_domain(trial: Trial) -> float:
+    """`final_probe_loss` on the other domains."""
+    return final_probe_loss(trial, *LARGE)
+
+
+def probe_rise(trial: Trial, probe: str = MAIN) -> float:
+    """Largest rise of a probe from just before the event of a pulse trial, nats."""
     start = trial.run.info["event"][0]
-    steps, losses = trial.run.probe(probe)
-    return float(losses[steps > start].max() - losses[steps <= start][-1])
-
-
-def median_before(trial: Trial) -> float:
-    """Median loss of the steps before the event of a pulse trial, a window of them, nats."""
-    return float(np.median(trial.run.loss[: trial.run.info["event"][0]][-spikes.WINDOW :]))
+    positions, losses = trial.run.probe(probe)
+    return float(losses[positions > start].max() - losses[positions <= start][-1])
 
 
 def event_height(trial: Trial) -> float:
-    """Largest loss in the event of a pulse trial or just after it, above the median before it, nats."""
+    """Largest loss in a pulse trial's event or just after it, above the median before, nats."""
     start, stop = trial.run.info["event"]
     return float(trial.run.loss[start : stop + 1].max() - median_before(trial))
 
 
+def median_before(trial: Trial) -> float:
+    """Median loss of the window of steps before the event of a pulse trial, nats."""
+    return float(np.median(trial.run.loss[: trial.run.info["event"][0]][-spikes.WINDOW :]))
+
+
 def roughness(trial: Trial) -> float:
-    """Robust standard deviation of the losses of batches without an odd row, detrended by differences, nats."""
-    odd = sum(segment_metrics.shares(trial.run, s) for s in segment_metrics.segments(trial.run))
-    base = trial.run.loss[odd == 0]
+    """Robust deviation of batches without an off-domain row, detrended by differences, nats."""
+    shares = [segments.share(trial.run, s) for s in segments.of_run(trial.run)]
+    base = trial.run.loss[np.sum(shares, axis=0) == 0]
     return float(spikes.MAD_TO_SIGMA * np.median(np.abs(np.diff(base))) / math.sqrt(2))
 
 
-def seen(frozen: Trial, batch_size: int) -> tuple[float, float, float]:
-    """Height, noise (nats) and z at a batch size, mean over the large segments, of a frozen trial's losses."""
-    found = [
-        segment_metrics.visibility(frozen.run, s, batch_size)
-        for s in segment_metrics.segments(frozen.run)
-        if segment_metrics.segment_name(s) in LARGE
+@dataclass(frozen=True)
+class MeanVisibility:
+    """Of the large segments at a batch size."""
+
+    height: float  # nats
+    noise: float  # nats
+    z: float
+
+
+def visibility_at(frozen: Trial, batch_size: int) -> MeanVisibility:
+    """Height, noise and z at a batch size, of a frozen trial's losses in file order."""
+    rows = file_rows(frozen.run)
+    measured = [
+        laws.measured_visibility(
+            rows.losses,
+            rows.tokens,
+            start=segment.start,
+            stop=segment.stop,
+            batch_size=batch_size,
+            base=~rows.off_domain,
+            phases=np.unique(np.linspace(0, batch_size - 1, PHASES).round().astype(int)),
+        )
+        for segment in segments.of_run(frozen.run)
+        if segment.label in LARGE
     ]
-    return tuple(float(np.mean(column)) for column in zip(*found))
+    return MeanVisibility(
+        height=float(np.mean([v.height for v in measured])),
+        noise=float(np.mean([v.sigma for v in measured])),
+        z=float(np.mean([v.z for v in measured])),
+    )
 
 
-def reading(trial: Trial, segment: str) -> Reading:
-    """One segment of a trial."""
-    return read(trial)[segment]
+def change_on_replay(trial: Trial) -> float:
+    """Mean absolute difference of the losses of steps that were taken twice with the same rows.
+
+    In nats; NaN where none was.
+    """
+    first: dict[tuple[int, bytes], float] = {}
+    changes = []
+    for record in trial.run.records:
+        key = (record.step, record.rows.tobytes())
+        if key in first:
+            changes.append(abs(record.loss - first[key]))
+        first.setdefault(key, record.loss)
+    return float(np.mean(changes)) if changes else float("nan")
+
+
+# Values that one claim asks for
+
+
+def explained_by_domain(keys: Trial) -> float:
+    """Share of the variance of losses between domains (E6)."""
+    return keys.values["explained"]["domain"]
+
+
+def explained_by_domain_over_length(keys: Trial) -> float:
+    """More than between answer lengths by (E6)."""
+    return explained_by_domain(keys) - keys.values["explained"]["answer length"]
+
+
+def rank_correlation(keys: Trial, frozen: Trial) -> float:
+    """Of the divergences of the segments (E6) with their heights."""
+    from scipy.stats import spearmanr
+
+    divergence = keys.values["divergence"]
+    heights = [frozen.readings[label].height for label in divergence]
+    return float(spearmanr(list(divergence.values()), heights).statistic)
+
+
+def height_of_unseen(trial: Trial) -> float:
+    """Mean height of the domains that a base without exposure has not seen (E11), nats."""
+    return float(np.mean([trial.readings[label].height for label in ("code", "en", "math")]))
+
+
+def height_at_256_over_16(frozen: Trial) -> float:
+    """Change of the mean height from batch 16 to 256, nats."""
+    return visibility_at(frozen, 256).height - visibility_at(frozen, 16).height
+
+
+def z_at_64_over_4(frozen: Trial) -> float:
+    """Change of the mean z from batch 4 to 64."""
+    return visibility_at(frozen, 64).z - visibility_at(frozen, 4).z
+
+
+def noise_at_4_over_64(frozen: Trial) -> float:
+    """Change of the noise from batch 64 to 4, nats."""
+    return visibility_at(frozen, 4).noise - visibility_at(frozen, 64).noise
+
+
+def activations_saved(audit: Trial) -> float:
+    """Bytes of activations, micro-batch of 1 / of 16 (E7)."""
+    activations = audit.values["bytes"]["activations"]
+    return activations["1"] / activations["16"]
+
+
+def memory_saved(audit: Trial) -> float:
+    """All bytes of a step, micro-batch of 1 / of 16 (E7)."""
+    used = audit.values["bytes"]
+    rest = used["weights"] + used["gradients"] + used["optimizer"]
+    return (used["activations"]["1"] + rest) / (used["activations"]["16"] + rest)
+
+
+def log_gradient_difference(audit: Trial) -> float:
+    """log10 of the relative difference between cuts of a batch (E7)."""
+    return float(np.log10(audit.values["gradient_difference"] + 1e-20))
+
+
+def distance_of_means(trial: Trial) -> float:
+    """Mean over the steps of |mean of means - token mean|, nats."""
+    records = trial.run.records
+    return float(np.mean([abs(np.nanmean(r.micro_losses) - r.loss) for r in records]))

@@ -1,6 +1,6 @@
-"""What a trial does: passes over a layout, swaps of state and batch, pulses, rollbacks, resumes, audits.
+"""What a trial does when it trains: passes, swaps, pulses, rollbacks, resumes, small bases.
 
-Each procedure takes the shared `World`, a seed and its settings (plain values), and returns an
+Each procedure takes the `SharedData`, a seed and its settings (plain values), and returns an
 `Outcome`. A seed draws a new layout; it is also the seed of the order. Losses are in nats.
 
     N conversations of a layout   B conversations of a batch
@@ -8,37 +8,31 @@ Each procedure takes the shared `World`, a seed and its settings (plain values),
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
-import torch
 
-from minimind_lite import spikes
-from minimind_lite.chat import EncodedRows
 from minimind_lite.config import ModelConfig, TrainConfig
 from minimind_lite.conversations import read
 from minimind_lite.files import shipped
-from minimind_lite.loss import sample_cross_entropy
+from minimind_lite.files.encoding import encode_many
 from minimind_lite.model import LanguageModel
-from minimind_lite.parallel import Workers
-from minimind_lite.records import Run, StepRecord
-from minimind_lite.rows import micro_batches, pack
+from minimind_lite.optimizer import make_optimizer
+from minimind_lite.rows import EncodedRows
 from minimind_lite.science import layouts
-from minimind_lite.science.layouts import Layout
-from minimind_lite.science.token_stats import count_tokens, js_divergence
-from minimind_lite.science.trials import Outcome, World
-from minimind_lite.trainer import (
-    batch_gradient,
-    describe,
-    make_optimizer,
-    mean_loss,
-    sample_losses,
-    train,
-)
+from minimind_lite.science.generation import generate
+from minimind_lite.science.layouts import MAX_LEN, OFF_DOMAIN, Layout
+from minimind_lite.science.rollback import Pulse, WatchedRun
+from minimind_lite.science.training_session import TrainingSession
+from minimind_lite.science.trials import Outcome, SharedData
+from minimind_lite.segments import Segment
+from minimind_lite.trainer import mean_loss, train
 
 PROBE_ROWS = 24  # held-out conversations of each domain in a trial
 PROBE_EVERY = 320  # conversations between two measurements
+PULSE_STEPS = 4  # of a rollback's pulse
 PRETRAIN_EPOCHS = 10  # of a base model made in a trial, as data/build.py makes the shipped ones
 PROMPTS = {
     "zh": "请用一句话介绍一下你自己。",
@@ -48,129 +42,74 @@ PROMPTS = {
     "zh_classical": "请用文言文描写春天。",
 }
 
-
-class Session:
-    """A training run that can be advanced by steps, saved, restored, and given other rows or another configuration."""
-
-    def __init__(
-        self,
-        model: LanguageModel,
-        data: EncodedRows,
-        config: TrainConfig,
-        *,
-        probes: Mapping[str, EncodedRows] | None = None,
-    ) -> None:
-        self.model, self.data, self.config, self.probes = model, data, config, probes or {}
-        self.optimizer = make_optimizer(model, config)
-        self.step, self.records = 0, []
-
-    def advance(
-        self,
-        steps: int | None = None,
-        *,
-        config: TrainConfig | None = None,
-        row_weights: np.ndarray | None = None,
-    ) -> list[StepRecord]:
-        """The next `steps` steps, or all that are left; with `config`, under other settings. Returns their records."""
-        config = config or self.config
-        config = config.replace(max_steps=None if steps is None else self.step + steps)
-        new = list(
-            train(
-                self.model,
-                self.data,
-                config,
-                probes=self.probes,
-                row_weights=row_weights,
-                optimizer=self.optimizer,
-                start_step=self.step,
-            )
-        )
-        self.records += new
-        self.step += len(new)
-        return new
-
-    def save(self) -> dict:
-        """Everything that a later `restore` needs: weights, optimiser, position."""
-        return copy.deepcopy(
-            {
-                "model": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "step": self.step,
-            }
-        )
-
-    def restore(self, state: dict) -> None:
-        """Back to a saved state; records stay, as a log would."""
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
-        self.step = state["step"]
-
-    def run(self, layout: Layout | None = None, **more: object) -> Run:
-        """What was recorded, with the ground truth of the layout and the probes as they end."""
-        info = describe(self.model, self.config, rows=len(self.data)) | more
-        if layout is not None:
-            info["segments"] = [vars(s) for s in layout.segments]
-        info["probes_after"] = {p: mean_loss(self.model, rows) for p, rows in self.probes.items()}
-        return Run(info, tuple(self.records))
+Settings = Mapping[str, Any]
 
 
-def probes_of(world: World, rows: int = PROBE_ROWS) -> dict[str, EncodedRows]:
-    """The first conversations of each held-out set (for Chinese, every third, so that its three kinds are in)."""
+def probes_of(shared: SharedData, rows: int = PROBE_ROWS) -> dict[str, EncodedRows]:
+    """The first conversations of each held-out set; of Chinese every third: it has three kinds."""
     return {
         name: data.select(np.arange(len(data))[:: max(1, len(data) // 36)][:rows])
-        for name, data in world.probes.items()
+        for name, data in shared.probes.items()
     }
 
 
-def config_of(settings: Mapping[str, object], seed: int) -> TrainConfig:
-    """The settings' configuration, with the trial's seed and, if `probe` is set, probes every PROBE_EVERY conversations."""
+def config_of(settings: Settings, seed: int) -> TrainConfig:
+    """The settings' configuration, with the trial's seed.
+
+    With the setting `probe`, probes are measured every PROBE_EVERY conversations.
+    """
     config = TrainConfig.from_dict(settings.get("config", {})).replace(seed=seed)
-    return config.replace(
-        probe_every=max(1, PROBE_EVERY // config.batch_size) if settings.get("probe") else 0
-    )
+    every = max(1, PROBE_EVERY // config.batch_size) if settings.get("probe") else 0
+    return config.replace(probe_every=every)
 
 
-def one_pass(world: World, seed: int, settings: Mapping[str, object]) -> Outcome:
-    """Train over the layout. Settings: `config`, `model`, `rows` (see `_rows`), `odd_weight`, `speak`, `probe`."""
-    layout, config = world.layout(seed), config_of(settings, seed)
-    data, kept, weights = _rows(world.data(layout), layout, settings, seed)
-    session = Session(
-        shipped.base_model(settings.get("model", "nano")), data, config, probes=probes_of(world)
+def one_pass(shared: SharedData, seed: int, settings: Settings) -> Outcome:
+    """Train over the layout.
+
+    Settings: `config`, `model`, `probe`, `off_domain_weight` (of those rows' losses), `speak`
+    (answer prompts around the segments), and `rows`: "all", "clean" (none off-domain), "garbage"
+    (some without sense) or "garbage removed".
+    """
+    layout, weights = shared.layout(seed), None
+    chosen = _chosen_rows(layout, settings)
+    data = shared.data(layout)
+    if settings.get("rows") == "garbage":
+        data = scrambled(data, _garbage(layout, settings), seed=seed)
+    if "off_domain_weight" in settings:
+        weights = np.where(layout.off_domain(), settings["off_domain_weight"], 1.0)[chosen]
+    session = TrainingSession(
+        shipped.base_model(settings.get("model", "nano")),
+        data.select(chosen),
+        config_of(settings, seed),
+        probes=probes_of(shared),
     )
+    values: dict[str, object] = {}
     if settings.get("speak"):
-        values = {"texts": _speak_around_segments(world, session, layout)}
+        values["texts"] = _speak_around_segments(shared, session, layout)
     else:
         session.advance(row_weights=weights)
-        values = {}
-    # Rows were numbered within what was kept; the layout's numbers join them to its segments.
-    session.records = [_renumbered(r, kept) for r in session.records]
+    # Rows were numbered within the chosen ones; the layout's numbers join them to its segments.
+    session.records = [replace(r, rows=chosen[r.rows]) for r in session.records]
     return Outcome(session.run(layout), values)
 
 
-def _renumbered(record: StepRecord, kept: np.ndarray) -> StepRecord:
-    return record if len(kept) == 0 else StepRecord(**(vars(record) | {"rows": kept[record.rows]}))
+def _chosen_rows(layout: Layout, settings: Settings) -> np.ndarray:
+    kind, rows = settings.get("rows", "all"), np.arange(len(layout))
+    if kind == "clean":
+        return rows[~layout.off_domain()]
+    if kind == "garbage removed":
+        return np.setdiff1d(rows, _garbage(layout, settings))
+    return rows
 
 
-def _rows(
-    data: EncodedRows, layout: Layout, settings: Mapping[str, object], seed: int
-) -> tuple[EncodedRows, np.ndarray, np.ndarray | None]:
-    """Data, the layout's row numbers of it, and weights. `rows`: all, clean (no odd segment), garbage, garbage removed."""
-    kind, odd = settings.get("rows", "all"), layout.odd()
-    weights = np.where(odd, settings["odd_weight"], 1.0) if "odd_weight" in settings else None
-    if kind == "all":
-        return data, np.arange(len(data)), weights
-    bad = np.zeros(len(data), bool)
-    if kind.startswith("garbage"):
-        start = int(settings["garbage_start"])
-        bad[start : start + int(settings["garbage_rows"])] = True
-        assert not (bad & odd).any(), "the garbage is to be made of Chinese rows"
-    if kind == "garbage":
-        return scrambled(data, np.flatnonzero(bad), seed), np.arange(len(data)), weights
-    kept = np.flatnonzero(~(odd if kind == "clean" else bad))
-    return data.select(kept), kept, weights
+def _garbage(layout: Layout, settings: Settings) -> np.ndarray:
+    start = int(settings["garbage_start"])
+    rows = np.arange(start, start + int(settings["garbage_rows"]))
+    assert not layout.off_domain()[rows].any(), "the garbage is to be made of Chinese rows"
+    return rows
 
 
-def scrambled(data: EncodedRows, rows: np.ndarray, seed: int) -> EncodedRows:
+def scrambled(data: EncodedRows, rows: np.ndarray, *, seed: int) -> EncodedRows:
     """The data with the supervised tokens of some rows in random order: same tokens, no sense."""
     rng, ids = np.random.default_rng([seed, 1]), data.ids.copy()
     for row in rows:
@@ -179,361 +118,201 @@ def scrambled(data: EncodedRows, rows: np.ndarray, seed: int) -> EncodedRows:
     return EncodedRows(ids, data.mask, data.offsets)
 
 
-def _speak_around_segments(world: World, session: Session, layout: Layout) -> list[dict]:
-    """Advance to the end; before the first step, before and after each segment and at the end, let the model answer the prompts."""
-    size, said = session.config.batch_size, []
+def _speak_around_segments(
+    shared: SharedData, session: TrainingSession, layout: Layout
+) -> list[dict[str, object]]:
+    """Advance to the end; at the start, around each segment and at the end, answer the prompts."""
+    size, texts = session.config.batch_size, []
 
     def ask(when: str) -> None:
-        answers = {}
-        for name, question in PROMPTS.items():
-            ids = session.model.generate(
-                world.chat.prompt([("user", question)]), 40, end_id=world.chat.end_id
-            )
-            answers[name] = world.chat.decode(ids)
-        said.append({"when": when, "step": session.step, "answers": answers})
+        answers = {name: _answer(shared, session.model, prompt) for name, prompt in PROMPTS.items()}
+        texts.append({"when": when, "step": session.step, "answers": answers})
 
     ask("base model")
     for segment in layout.segments:
         session.advance(segment.start // size - session.step)
-        ask(f"before {segment.name} ({segment.stop - segment.start})")
+        ask(f"before {segment.name} ({len(segment)})")
         session.advance(-(-segment.stop // size) - session.step)
-        ask(f"after {segment.name} ({segment.stop - segment.start})")
+        ask(f"after {segment.name} ({len(segment)})")
     session.advance()
     ask("at the end")
-    return said
+    return texts
 
 
-def swap(world: World, seed: int, settings: Mapping[str, object]) -> Outcome:
-    """State x batch: losses of the first batch of each segment and of four Chinese batches after it, under three healthy states.
+def _answer(shared: SharedData, model: LanguageModel, question: str) -> str:
+    prompt = shared.chat.prompt([("user", question)])
+    return shared.chat.decode(generate(model, prompt, max_new_tokens=40, end_id=shared.chat.end_id))
 
-    States: the base, a file-order run just before the segment, and a shuffled run after as many
-    steps. Values: segment name -> state -> {"odd", "base"}, token means.
+
+def swap(shared: SharedData, seed: int, settings: Settings) -> Outcome:
+    """State x batch: losses of each segment's first batch, and of four Chinese batches after it.
+
+    Under three healthy states: the base, a file-order run just before the segment, and a shuffled
+    run after as many steps. Values: segment -> state -> {"off-domain", "base"}, token means.
     """
-    layout, size = world.layout(seed), int(settings["batch_size"])
-    data, found = world.data(layout), {segment_name(s): {} for s in layout.segments}
+    layout, size = shared.layout(seed), int(settings["batch_size"])
+    data = shared.data(layout)
+    losses: dict[str, dict[str, object]] = {segment.label: {} for segment in layout.segments}
 
-    def look(model: LanguageModel, state: str, segment: shipped.Segment) -> None:
-        parts = {
-            "odd": np.arange(segment.start, min(segment.start + size, segment.stop)),
-            "base": np.arange(segment.stop, segment.stop + 4 * size),
-        }
-        found[segment_name(segment)][state] = {
-            name: mean_loss(model, data.select(rows)) for name, rows in parts.items()
+    def measure(model: LanguageModel, state: str, segment: Segment) -> None:
+        first = np.arange(segment.start, min(segment.start + size, segment.stop))
+        after = np.arange(segment.stop, segment.stop + 4 * size)
+        losses[segment.label][state] = {
+            "off-domain": mean_loss(model, data.select(first)),
+            "base": mean_loss(model, data.select(after)),
         }
 
     for segment in layout.segments:
-        look(shipped.base_model(), "base model", segment)
+        measure(shipped.base_model(), "base model", segment)
     for state, order in (("file order", "file"), ("shuffled", "shuffle")):
-        session = Session(
-            shipped.base_model(), data, TrainConfig(order=order, batch_size=size, seed=seed)
-        )
+        config = TrainConfig(order=order, batch_size=size, seed=seed)
+        session = TrainingSession(shipped.base_model(), data, config)
         for segment in layout.segments:
             session.advance(segment.start // size - session.step)
-            look(session.model, state, segment)
-    return Outcome(values={"swap": found})
+            measure(session.model, state, segment)
+    return Outcome(values={"swap": losses})
 
 
-def segment_name(segment: shipped.Segment) -> str:
-    """Its domain; the tiny English one by a name of its own."""
-    return segment.domain if segment.stop - segment.start > 32 else f"{segment.domain}_tiny"
-
-
-def pulse(world: World, seed: int, settings: Mapping[str, object]) -> Outcome:
+def pulse(shared: SharedData, seed: int, settings: Settings) -> Outcome:
     """The positive control, a cell of {these rows, other rows} x {pulse, none}.
 
-    `before` batches of Chinese rows, `during` batches of `rows` ("odd": English, or "base"), `after`
-    batches of Chinese rows. With `factor` > 1, the learning rate is that many times higher, and the
-    gradient not clipped, in the first `pulse_steps` steps of the middle.
+    `before` batches of Chinese rows, `during` batches of `rows` ("off-domain": English, or
+    "base"), `after` batches of Chinese rows. With `factor` > 1, the learning rate is that many
+    times higher, and the gradient not clipped, in the first `pulse_steps` steps of the middle.
     """
-    layout, config = world.layout(seed), TrainConfig(schedule="constant", seed=seed)
-    before, during, after, steps = (
-        int(settings[k]) for k in ("before", "during", "after", "pulse_steps")
-    )
-    chinese, size = np.flatnonzero(~layout.odd()), config.batch_size
-    segment = next(s for s in layout.segments if segment_name(s) == "en")
-    middle = (
-        np.arange(segment.start, segment.stop)
-        if settings["rows"] == "odd"
-        else chinese[-during * size :]
-    )
-    rows = np.concatenate(
-        [
-            chinese[: before * size],
-            middle[: during * size],
-            chinese[before * size : (before + after) * size],
-        ]
-    )
-    session = Session(
-        shipped.base_model(), world.data(layout).select(rows), config, probes=probes_of(world)
+    before, during, steps = (int(settings[name]) for name in ("before", "during", "pulse_steps"))
+    layout, config = shared.layout(seed), TrainConfig(schedule="constant", seed=seed)
+    rows = _rows_around(layout, settings, batch_size=config.batch_size)
+    session = TrainingSession(
+        shipped.base_model(), shared.data(layout).select(rows), config, probes=probes_of(shared)
     )
     session.advance(before, config=config.replace(probe_every=before // 2))
-    near = config.replace(probe_every=2)
-    hot = near
-    if settings["factor"] > 1:
-        hot = near.replace(
-            learning_rate=config.learning_rate * float(settings["factor"]), grad_clip=0.0
-        )
-    session.advance(steps, config=hot)
-    session.advance(during - steps, config=near)
+    closely = config.replace(probe_every=2)
+    session.advance(steps, config=pulsed(closely, float(settings["factor"])))
+    session.advance(during - steps, config=closely)
     session.advance(config=config.replace(probe_every=8))
+    event = {"event": [before, before + during]}
     return Outcome(
-        session.run(
-            event=[before, before + during], rows_kind=settings["rows"], factor=settings["factor"]
-        )
+        session.run(info=event | {"rows_kind": settings["rows"], "factor": settings["factor"]})
     )
 
 
-def rollback(world: World, seed: int, settings: Mapping[str, object]) -> Outcome:
-    """When the detector calls, go back to the last checkpoint, then: `policy` nothing, replay, skip (`skip` batches more) or reshuffle.
+def pulsed(config: TrainConfig, factor: float) -> TrainConfig:
+    """With the learning rate `factor` times higher and no clipping; as it is for a factor of 1."""
+    if factor == 1:
+        return config
+    return config.replace(learning_rate=config.learning_rate * factor, grad_clip=0.0)
 
-    `trouble`: "hard rows" (file order) or "pulse" (shuffled, the learning rate `factor` times higher
-    for four steps; "replay" repeats it, the others do not). A checkpoint every `every` steps, one
-    rollback per call. The run holds every step that was taken, those taken twice as well.
+
+def _rows_around(layout: Layout, settings: Settings, *, batch_size: int) -> np.ndarray:
+    """The layout's rows of a pulse trial, in training order."""
+    before, during, after = (
+        batch_size * int(settings[name]) for name in ("before", "during", "after")
+    )
+    chinese = np.flatnonzero(~layout.off_domain())
+    middle = chinese[-during:]
+    if settings["rows"] == "off-domain":
+        segment = next(s for s in layout.segments if s.label == "en")
+        middle = np.arange(segment.start, segment.stop)[:during]
+    return np.concatenate([chinese[:before], middle, chinese[before : before + after]])
+
+
+def rollback(shared: SharedData, seed: int, settings: Settings) -> Outcome:
+    """When the detector calls, go back to the last checkpoint and follow a `policy`.
+
+    `cause`: "hard rows" (file order) or "pulse" (shuffled, the learning rate `factor` times higher
+    for four steps). Policy, `every` and `skip` as in `WatchedRun`. The schedule is that of the
+    whole file, also where rows are skipped. The run holds every step, those taken twice as well.
     """
-    layout, policy, every = world.layout(seed), settings["policy"], int(settings["every"])
-    hard, size, rng = settings["trouble"] == "hard rows", 16, np.random.default_rng([seed, 2])
-    order = np.arange(len(layout.rows)) if hard else rng.permutation(len(layout.rows))
-    config = TrainConfig(seed=seed)
-    hot = set() if hard else set(range(int(settings["pulse_at"]), int(settings["pulse_at"]) + 4))
-    burning = config.replace(
-        learning_rate=config.learning_rate * float(settings["factor"]), grad_clip=0.0
+    layout, config = shared.layout(seed), TrainConfig(seed=seed)
+    data, rng = shared.data(layout), np.random.default_rng([seed, 2])
+    hard, pulse_at = settings["cause"] == "hard rows", int(settings["pulse_at"])
+    watched = WatchedRun(
+        TrainingSession(shipped.base_model(), data, config, probes=probes_of(shared)),
+        data,
+        order=np.arange(len(data)) if hard else rng.permutation(len(data)),
+        policy=settings["policy"],
+        every=int(settings["every"]),
+        skip=int(settings["skip"]),
+        pulse=Pulse(
+            () if hard else range(pulse_at, pulse_at + PULSE_STEPS),
+            pulsed(config, float(settings["factor"])),
+        ),
+        rng=rng,
     )
-    data = world.data(layout)
-    session = Session(shipped.base_model(), data.select(order), config, probes=probes_of(world))
-    # taken: rows of every step; kept: losses of the run as it stands
-    state, taken, kept, calls, muted = session.save(), [], [], [], -1
-    while session.step * size < len(order):
-        if session.step % every == 0 and len(kept) == session.step:
-            state = session.save()
-        at = session.step
-        (record,) = session.advance(1, config=burning if at in hot else config)
-        taken.append(order[record.rows])
-        kept.append(record.loss)
-        if at > muted and any(e.start == at for e in spikes.find(kept)):
-            calls.append(at)
-            muted = at + every
-            if policy != "nothing":
-                session.restore(state)
-                kept = kept[: session.step]
-                order = _other_order(
-                    order, session.step * size, (at + 1 + int(settings["skip"])) * size, policy, rng
-                )
-                session.data = data.select(order)
-                hot = hot if policy == "replay" else set()
-    session.records = [
-        StepRecord(**(vars(r) | {"rows": rows})) for r, rows in zip(session.records, taken)
-    ]
+    watched.train()
     values = {
-        "calls": calls,
-        "steps_taken": len(taken),
-        "rows_never_read": int(len(layout.rows) - len(np.unique(np.concatenate(taken)))),
+        "calls": watched.calls,
+        "steps_taken": len(watched.rows_read),
+        "rows_never_read": watched.rows_never_read(),
     }
-    return Outcome(session.run(layout), values)
+    return Outcome(watched.session.run(layout), values)
 
 
-def _other_order(
-    order: np.ndarray, start: int, stop: int, policy: str, rng: np.random.Generator
-) -> np.ndarray:
-    """The rows after a rollback to `start` that was called at `stop`: the same, without start .. stop, or shuffled."""
-    if policy == "skip":
-        return np.concatenate([order[:start], order[stop:]])
-    if policy == "reshuffle":
-        return np.concatenate([order[:start], rng.permutation(order[start:])])
-    return order
+def resume(shared: SharedData, seed: int, settings: Settings) -> Outcome:
+    """A shuffled run, broken off at half, and resumed with what the checkpoint `restores`.
 
-
-def resume(world: World, seed: int, settings: Mapping[str, object]) -> Outcome:
-    """A shuffled run, broken off at half, resumed with `kept`: "all", "weights", "all but the order" or "another order".
-
-    weights: a fresh optimiser, and order and schedule from their start. all but the order: goes on
-    in file order, as MiniMind did until 2026-01-18. another order: a new seed, whose first half is skipped.
+    "all"; "weights": a fresh optimizer, and order and schedule from their start; "all but the
+    order": goes on in file order, as MiniMind did until 2026-01-18; "another order": a new seed,
+    whose first half is skipped.
     """
-    layout = world.layout(seed)
-    data, config = world.data(layout), TrainConfig(order="shuffle", seed=seed)
-    half = config.total_steps(len(data)) // 2
-    session = Session(shipped.base_model(), data, config, probes=probes_of(world))
+    layout = shared.layout(seed)
+    data, config = shared.data(layout), TrainConfig(order="shuffle", seed=seed)
+    session = TrainingSession(shipped.base_model(), data, config, probes=probes_of(shared))
+    half = session.total_steps // 2
     session.advance(half)
-    if settings["kept"] == "weights":
+    if settings["restores"] == "weights":
         session.optimizer, session.step = make_optimizer(session.model, config), 0
-        records = session.records
-        session.records = []
         session.advance()
-        session.records = records + [
-            StepRecord(**(vars(r) | {"step": r.step + half})) for r in session.records
-        ]
+        session.records[half:] = [replace(r, step=r.step + half) for r in session.records[half:]]
     else:
-        session.advance(
-            config={
-                "all": config,
-                "all but the order": config.replace(order="file"),
-                "another order": config.replace(seed=seed + 1000),
-            }[settings["kept"]]
-        )
+        orders = {
+            "all": config,
+            "all but the order": config.replace(order="file"),
+            "another order": config.replace(seed=seed + 1000),
+        }
+        session.advance(config=orders[settings["restores"]])
     times = np.bincount(np.concatenate([r.rows for r in session.records]), minlength=len(data))
-    return Outcome(
-        session.run(layout, resumed_at=half),
-        {"read_twice": int((times > 1).sum()), "never_read": int((times == 0).sum())},
-    )
+    values = {"read_twice": int((times > 1).sum()), "never_read": int((times == 0).sum())}
+    return Outcome(session.run(layout, info={"resumed_at": half}), values)
 
 
-def from_scratch(world: World, seed: int, settings: Mapping[str, object]) -> Outcome:
-    """Pretrain a base in the trial, with `exposure` conversations of each odd domain, then pass over the layout with `config`.
+def from_scratch(shared: SharedData, seed: int, settings: Settings) -> Outcome:
+    """Pretrain a base in the trial, then pass over the layout with `config`.
 
-    `model` is a preset's name or the fields of a `ModelConfig`.
+    Pretraining sees `exposure` conversations of each off-domain domain. `model` is a preset's name
+    or the fields of a `ModelConfig`.
     """
-    layout, model = world.layout(seed), settings["model"]
-    net = LanguageModel(
-        ModelConfig.preset(model) if isinstance(model, str) else ModelConfig.from_dict(model),
-        seed=seed,
+    layout, size = shared.layout(seed), settings["model"]
+    model_config = (
+        ModelConfig.preset(size) if isinstance(size, str) else ModelConfig.from_dict(size)
     )
-    encoded = _pretraining(world, layout, int(settings["exposure"]), seed)
-    everything = EncodedRows(encoded.ids, np.ones(len(encoded.ids), bool), encoded.offsets)
-    plan = TrainConfig(
+    model = LanguageModel(model_config, seed=seed)
+    encoded = _pretraining(shared, layout, exposure=int(settings["exposure"]), seed=seed)
+    all_tokens = EncodedRows(encoded.ids, np.ones(len(encoded.ids), bool), encoded.offsets)
+    pretraining = TrainConfig(
         order="shuffle",
         epochs=PRETRAIN_EPOCHS,
         learning_rate=float(settings["pretrain_lr"]),
         schedule="minimind",
         seed=seed,
     )
-    for _ in train(net, everything, plan):
+    for _ in train(model, all_tokens, pretraining):
         pass
-    session = Session(net, world.data(layout), config_of(settings, seed), probes=probes_of(world))
+    session = TrainingSession(
+        model, shared.data(layout), config_of(settings, seed), probes=probes_of(shared)
+    )
     session.advance()
     return Outcome(session.run(layout))
 
 
-def _pretraining(world: World, layout: Layout, exposure: int, seed: int) -> EncodedRows:
-    """The Chinese of data/pretrain.jsonl and `exposure` conversations of each odd domain that the layout does not hold."""
-    odd = {
-        c.messages for d in layouts.ODD for c in read(shipped.folder() / "corpus" / f"{d}.jsonl")
-    }
-    chinese = [c for c in read(shipped.folder() / "pretrain.jsonl") if c.messages not in odd]
-    rng, held = np.random.default_rng([seed, 4]), {c.messages for c in layout.conversations}
-    free = {d: [c for c in world.pool[d] if c.messages not in held] for d in layouts.ODD}
-    return world.chat.encode_rows(
-        [
-            *chinese,
-            *(rows[i] for rows in free.values() for i in rng.permutation(len(rows))[:exposure]),
-        ]
-    )
-
-
-def audit(world: World, seed: int, settings: Mapping[str, object]) -> Outcome:
-    """Accumulation: whether every cut of a batch gives the same gradient, and what memory it needs.
-
-    Values: `gradient_difference` (largest, relative, fp64, over the cuts), `bytes` (weights,
-    gradients, optimiser, and `activations` by micro-batch size: tensors that autograd keeps, fp32).
-    """
-    layout = world.layout(seed)
-    data, sizes = world.data(layout), [int(n) for n in settings["micro_batch_sizes"]]
-    rows = np.random.default_rng([seed, 3]).permutation(len(data))[: max(sizes)]
-    model, gradients = shipped.base_model().double(), []
-    with Workers(0) as alone:
-        for size in sizes:
-            model.zero_grad(set_to_none=True)
-            batch_gradient(
-                model, data, rows, TrainConfig(batch_size=len(rows), micro_batch_size=size), alone
-            )
-            gradients.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
-    difference = max(
-        float((g - gradients[0]).abs().max() / gradients[0].abs().max()) for g in gradients
-    )
-    weights = sum(p.numel() for p in model.parameters()) * 4
-    activations = {
-        str(size): _kept_by_autograd(shipped.base_model(), data, rows, size) for size in sizes
-    }
-    return Outcome(
-        values={
-            "gradient_difference": difference,
-            "bytes": {
-                "weights": weights,
-                "gradients": weights,
-                "optimiser": 2 * weights,
-                "activations": activations,
-            },
-        }
-    )
-
-
-def _kept_by_autograd(model: LanguageModel, data: EncodedRows, rows: np.ndarray, size: int) -> int:
-    """Most bytes that one micro-batch of `size` conversations keeps for its backward pass, weights not counted."""
-    own, largest = {p.data_ptr() for p in model.parameters()}, 0
-    for part in micro_batches(data.lengths(rows), micro_batch_size=size):
-        held: dict[int, int] = {}
-
-        def keep(t: torch.Tensor, held: dict[int, int] = held) -> torch.Tensor:
-            storage = t.untyped_storage()
-            if storage.data_ptr() not in own:
-                held[storage.data_ptr()] = storage.nbytes()
-            return t
-
-        ids, mask, lengths = pack(data, rows[part])
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
-            sums = sample_cross_entropy(
-                model.hidden(ids, lengths=lengths), model.head, ids, mask, lengths
-            )
-        largest = max(largest, sum(held.values()))
-        del sums
-    return largest
-
-
-def sort_keys(world: World, seed: int, settings: Mapping[str, object]) -> Outcome:
-    """No training: what explains the loss of a conversation under the base model, and how far each segment is from what was seen.
-
-    Values: `explained` (share of the variance of per-conversation losses that each key explains, in
-    ten equal groups of it or by its own groups), `divergence` (Jensen-Shannon, bits, of a segment's
-    supervised tokens from those of the Chinese rows). The losses are the run: one record of N rows.
-    """
-    layout = world.layout(seed)
-    data, model = world.data(layout), shipped.base_model()
-    losses, counts = sample_losses(model, data)
-    texts = [
-        "".join(content for role, content in c.messages if role == "assistant")
-        for c in layout.conversations
-    ]
-    share = lambda test: np.array([np.mean([test(c) for c in text]) for text in texts])
-    domains = np.where(layout.odd(), layout.domains, "zh")
-    keys = {
-        "domain": np.unique(domains, return_inverse=True)[1],
-        "language (share of Chinese characters)": share(lambda c: "\u4e00" <= c <= "\u9fff"),
-        "code share (brackets, operators)": share(lambda c: c in "{}[]()=<>_;#+*/\\"),
-        "answer length": counts,
-        "rounds": np.array([len(c.messages) for c in layout.conversations]),
-    }
-    tokens = lambda rows: count_tokens(data, world.chat.vocab_size, rows)
-    seen = tokens(np.flatnonzero(~layout.odd()))
-    divergence = {
-        segment_name(s): js_divergence(tokens(np.arange(s.start, s.stop)), seen)
-        for s in layout.segments
-    }
-    record = StepRecord(
-        step=0,
-        epoch=0,
-        samples_seen=0,
-        loss=float((losses * counts).sum() / counts.sum()),
-        tokens=int(counts.sum()),
-        lr=0.0,
-        grad_norm=float("nan"),
-        micro_losses=np.array([]),
-        rows=np.arange(len(data)),
-        sample_losses=losses,
-        sample_tokens=counts,
-        seconds=0.0,
-    )
-    info = describe(model, TrainConfig(optimizer="none", batch_size=len(data))) | {
-        "segments": [vars(s) for s in layout.segments]
-    }
-    return Outcome(
-        Run(info, (record,)),
-        {"explained": {k: explained(losses, v) for k, v in keys.items()}, "divergence": divergence},
-    )
-
-
-def explained(values: np.ndarray, key: np.ndarray, *, groups: int = 10) -> float:
-    """Share of the variance of values (N,) between groups of a key (N,): its own values if few, else `groups` quantiles (eta squared)."""
-    if len(np.unique(key)) > groups:
-        key = np.searchsorted(
-            np.quantile(key, np.linspace(0, 1, groups + 1)[1:-1]), key, side="right"
-        )
-    within = sum(((values[key == k] - values[key == k].mean()) ** 2).sum() for k in np.unique(key))
-    return float(1 - within / ((values - values.mean()) ** 2).sum())
+def _pretraining(shared: SharedData, layout: Layout, *, exposure: int, seed: int) -> EncodedRows:
+    """The Chinese of data/pretrain.jsonl and, of each other domain, `exposure` unused ones."""
+    others = {c.messages for domain in OFF_DOMAIN for c in layouts.corpus(domain)}
+    pretrain = read(shipped.folder() / "pretrain.jsonl")
+    chosen = [c for c in pretrain if c.messages not in others]
+    used, rng = {c.messages for c in layout.conversations}, np.random.default_rng([seed, 4])
+    for domain in OFF_DOMAIN:
+        unused = [c for c in shared.pool[domain] if c.messages not in used]
+        chosen += [unused[i] for i in rng.permutation(len(unused))[:exposure]]
+    return encode_many(shared.chat, chosen, max_len=MAX_LEN)

@@ -1,43 +1,18 @@
 """How often each token comes, and how far apart two such distributions are.
 
 A loss spike is said to come from "a change in token distribution". That can be measured: count
-the supervised tokens of two groups of conversations, compare the counts. Only frequencies are
-compared here; what a model knows of the order of tokens is not in them, and a lesson shows what
-that leaves out. Counts need no smoothing, except where a logarithm of one group's frequency is
-averaged over the other's tokens.
+the supervised tokens of two groups of conversations and compare the counts. Only frequencies are
+compared here. What a model knows of the order of tokens is not in them; a lesson shows what that
+leaves out.
 
     V vocabulary   N conversations   p, q token distributions, (V,), each with sum 1
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Protocol
-
 import numpy as np
 
-from minimind_lite.chat import EncodedRows
-
-
-class Stretch(Protocol):
-    """Rows start .. stop-1 of a file, of one domain (`assets.Segment` is one)."""
-
-    domain: str
-    start: int
-    stop: int
-
-
-def rows_by_domain(
-    n_rows: int, stretches: Iterable[Stretch], rest: str = "zh"
-) -> dict[str, np.ndarray]:
-    """Row numbers (n,) of each domain, ascending; rows in no stretch belong to `rest`, which comes first."""
-    label = np.full(n_rows, rest, dtype=object)
-    for stretch in stretches:
-        label[stretch.start : stretch.stop] = stretch.domain
-    return {
-        domain: np.flatnonzero(label == domain)
-        for domain in [rest, *dict.fromkeys(label[label != rest])]
-    }
+from minimind_lite.rows import EncodedRows
 
 
 def count_tokens(data: EncodedRows, vocab_size: int, rows: np.ndarray | None = None) -> np.ndarray:
@@ -50,17 +25,17 @@ def _distribution(counts: np.ndarray) -> np.ndarray:
     counts = np.asarray(counts, dtype=float)
     if counts.ndim != 1 or (counts < 0).any() or not counts.sum() > 0:
         raise ValueError(
-            f"a token distribution needs non-negative counts (V,) with a positive sum, got shape {counts.shape}, "
-            f"sum {counts.sum()}: does the group have any supervised token?"
+            "a token distribution needs non-negative counts (V,) with a positive sum, got shape "
+            f"{counts.shape}, sum {counts.sum()}: does the group have any supervised token?"
         )
     return counts / counts.sum()
 
 
 def entropy(counts: np.ndarray) -> float:
     """H(p) = -sum p log2 p of a distribution given by counts (V,), in bits per token."""
-    p = _distribution(counts)
-    p = p[p > 0]
-    return float(-(p * np.log2(p)).sum())
+    from scipy import stats
+
+    return float(stats.entropy(_distribution(counts), base=2))
 
 
 def js_by_token(counts_p: np.ndarray, counts_q: np.ndarray) -> np.ndarray:
@@ -68,13 +43,12 @@ def js_by_token(counts_p: np.ndarray, counts_q: np.ndarray) -> np.ndarray:
 
     [p log2(p/m) + q log2(q/m)] / 2 with m = (p + q) / 2; a token that neither group has adds 0.
     """
+    from scipy.special import rel_entr
+
     p, q = _distribution(counts_p), _distribution(counts_q)
     m = (p + q) / 2
-    part = np.zeros_like(m)
-    for side in (p, q):
-        here = side > 0
-        part[here] += side[here] * np.log2(side[here] / m[here]) / 2
-    return np.maximum(part, 0)  # rounding may leave -1e-20 where p = q
+    parts = (rel_entr(p, m) + rel_entr(q, m)) / (2 * np.log(2))
+    return np.maximum(parts, 0)  # rounding may leave -1e-20 where p = q
 
 
 def js_divergence(counts_p: np.ndarray, counts_q: np.ndarray) -> float:
@@ -90,38 +64,41 @@ def js_divergence(counts_p: np.ndarray, counts_q: np.ndarray) -> float:
 def sampling_floor(
     data: EncodedRows,
     vocab_size: int,
+    *,
     rows: np.ndarray,
     size: int,
-    *,
     draws: int = 10,
     seed: int = 0,
 ) -> float:
-    """The divergence that means nothing: `size` random rows of a group against the rest of it, in bits.
+    """The divergence that means nothing: `size` random rows against the rest of `rows`, in bits.
 
     Small samples miss rare tokens, so two samples of one source are never at 0. Mean over
     `draws`. Raises `ValueError` where `size` leaves no rest.
     """
     if not 0 < size < len(rows):
         raise ValueError(f"size must leave a rest of the {len(rows)} rows, got {size}.")
-    rng, whole, found = np.random.default_rng(seed), count_tokens(data, vocab_size, rows), []
+    rng, whole = np.random.default_rng(seed), count_tokens(data, vocab_size, rows)
+    divergences = []
     for _ in range(draws):
         part = count_tokens(data, vocab_size, rng.permutation(rows)[:size])
-        found.append(js_divergence(part, whole - part))
-    return float(np.mean(found))
+        divergences.append(js_divergence(part, whole - part))
+    return float(np.mean(divergences))
 
 
-def unigram_loss(counts: np.ndarray, seen: np.ndarray) -> float:
-    """Loss on tokens counted in `counts` (V,) of a model that knows only how often it has `seen` each: nats per token.
+def unigram_loss(counts: np.ndarray, counts_in_training: np.ndarray) -> float:
+    """Loss of a model that knows only how often each token came in its training: nats per token.
 
-    -sum p ln q, with q from the seen counts plus one each (so that no token has probability 0).
-    It is the entropy of p plus the Kullback-Leibler divergence of p from q: here, and only here,
-    "loss follows the change in token distribution" is an identity.
+    The loss is on tokens counted in `counts` (V,): -sum p ln q, with q from the training counts
+    plus one each, so that no token has probability 0. It is the entropy of p plus the
+    Kullback-Leibler divergence of p from q: here, and only here, "loss follows the change in
+    token distribution" is an identity.
     """
-    p, q = _distribution(counts), _distribution(np.asarray(seen, dtype=float) + 1)
+    p = _distribution(counts)
+    q = _distribution(np.asarray(counts_in_training, dtype=float) + 1)
     return float(-(p * np.log(q)).sum())
 
 
-def group_loss(losses: np.ndarray, tokens: np.ndarray, rows: np.ndarray) -> float:
+def group_loss(losses: np.ndarray, tokens: np.ndarray, *, rows: np.ndarray) -> float:
     """Loss of a group of conversations, sum over tokens / number of tokens, in nats.
 
     `losses` (N,) are token means per conversation, `tokens` (N,) their supervised tokens.
