@@ -23,10 +23,13 @@ def run(arguments: argparse.Namespace) -> int:
     records = Store(arguments.out or shipped.folder() / "claims")
     if not arguments.recorded:
         quick, fresh = arguments.quick, arguments.fresh
-        jobs = runner.missing(chosen, records, seeds, quick=quick, fresh=fresh)
+        jobs = runner.missing(chosen, records, seeds=seeds, quick=quick, fresh=fresh)
         _run_trials(jobs, records, arguments.jobs)
     if stale := records.of_other_code(chosen):
-        print(f"{stale} trials were recorded by other code than this; --fresh runs them again.")
+        print(
+            f"{len(stale)} trials were recorded by other code than this; --verify compares "
+            "replays, --fresh runs them again."
+        )
     if arguments.only:
         return 0
     evidence = Evidence(records, None if arguments.recorded else seeds)

@@ -58,10 +58,12 @@ def _place(run: Run, event: SpikeEvent) -> str:
     lines = _lines(run, np.concatenate([record.rows for record in records]))
     spread = lines.max() - lines.min() + 1
     mixed = "" if spread <= 2 * len(lines) else f" ({len(lines):,} of them)"
-    shift = ", level shift: the loss stays up, and is the new baseline" * event.level_shift
+    more, shift = (
+        (" and on", ", a level shift: the loss stays up") if event.level_shift else ("", "")
+    )
     return (
-        f"steps {records[0].step}-{records[-1].step}: +{event.peak_height:.2f} nats, "
-        f"z = {event.z:.1f}{shift}; lines {lines.min():,}-{lines.max():,}{mixed}"
+        f"steps {records[0].step}-{records[-1].step}{more}: +{event.peak_height:.2f} nats, "
+        f"z = {event.z:.1f}{shift}; lines {lines.min():,}-{lines.max():,}{more}{mixed}"
     )
 
 

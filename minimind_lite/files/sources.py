@@ -44,11 +44,15 @@ def as_jsonl(data: str, folder: Path, *, progress: Progress) -> Path:
 
     Raises `ValueError` for a file of another kind, `OSError` where there is nothing to read.
     """
-    path, target = Path(data), _target(data, folder)
+    path = Path(data)
+    if not data.startswith(HUB):
+        if not path.exists():
+            raise FileNotFoundError(f"no file {data}; for a dataset of the hub: hf://owner/name")
+        if not (path.is_file() or path.is_dir()):  # a pipe: all of it belongs to the reader
+            return path
+    target = _target(data, folder)
     if data.startswith(HUB) or path.is_dir():
         return _write(target, _table_rows(data, progress))
-    if path.exists() and not path.is_file():  # a pipe: all of it belongs to the reader
-        return path
     with open(path, "rb") as stream:
         head = stream.read(64)
     for magic, name in REFUSED.items():
@@ -67,8 +71,8 @@ def as_jsonl(data: str, folder: Path, *, progress: Progress) -> Path:
 def _target(data: str, folder: Path) -> Path:
     """Where the lines of `data` go: another file for each version of it."""
     path = Path(data)
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    stamps = [file_stamp(file) for file in files if file.is_file()]
+    files = [] if data.startswith(HUB) else _parquet_files(path)
+    stamps = [file_stamp(file) for file in files]
     version = hashlib.blake2b(repr([str(path.resolve()), stamps]).encode(), digest_size=4)
     name = re.sub(r"[^\w.-]+", "-", path.name)
     return folder / f"{name}-{version.hexdigest()}.jsonl"
@@ -90,9 +94,12 @@ def _unpack(path: Path, target: Path, compression: str) -> Path:
 
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
-        with write_then_rename(target) as temporary, open(temporary, "wb") as out:
-            with pa.input_stream(str(path), compression=compression) as stream:
-                shutil.copyfileobj(stream, out, 1 << 20)
+        try:
+            with write_then_rename(target) as temporary, open(temporary, "wb") as out:
+                with pa.input_stream(str(path), compression=compression) as stream:
+                    shutil.copyfileobj(stream, out, 1 << 20)
+        except OSError as error:
+            raise OSError(f"{path} can't be unpacked into {target.parent}: {error}") from None
     return target
 
 
@@ -106,18 +113,31 @@ def _items(path: Path) -> list[object]:
         ) from None
 
 
+def _parquet_files(path: Path) -> list[str]:
+    """A Parquet file, or those in a folder. Raises `ValueError` where there is none."""
+    files = [path]
+    if path.is_dir():
+        files = sorted([*path.glob("*.parquet"), *path.glob("*/*.parquet")])
+    if not files:
+        raise ValueError(f"{path} is a folder without Parquet files.")
+    return [str(file) for file in files]
+
+
 def _table_rows(data: str, progress: Progress) -> Iterator[object]:
     """Rows of Parquet files or of a dataset on the hub, one in memory at a time."""
     import datasets  # half a second: only who needs it pays
 
     datasets.disable_progress_bars()
-    name, files = data, None
+    name, files = "parquet", _parquet_files(Path(data))
     if data.startswith(HUB):
-        owner, name, *rest = data.removeprefix(HUB).split("/")
-        name, files = f"{owner}/{name}", "/".join(rest) or None
-    elif Path(data).is_file():
-        name, files = "parquet", data
-    rows = datasets.load_dataset(name, data_files=files, split="train", streaming=True)
-    for n, row in enumerate(rows, 1):
-        progress("reading rows", n, 0)
-        yield row
+        owner, _, rest = data.removeprefix(HUB).partition("/")
+        name, _, file = rest.partition("/")
+        name, files = f"{owner}/{name}", file or None
+    try:
+        rows = datasets.load_dataset(name, data_files=files, split="train", streaming=True)
+        for n, row in enumerate(rows, 1):
+            progress("reading rows", n, 0)
+            yield row
+    except (datasets.exceptions.DatasetsError, ValueError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{data} can't be read by `datasets`: {reason}") from None

@@ -4,6 +4,7 @@ import bz2
 import gzip
 import json
 import os
+import re
 import sys
 
 import pyarrow as pa
@@ -112,14 +113,28 @@ def test_a_file_of_another_kind_is_named(tmp_path, magic):
 )
 def test_what_is_damaged_is_an_error_and_leaves_nothing(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises((ValueError, OSError)):
+    with pytest.raises((ValueError, OSError), match=re.escape(str(tmp_path / name))):
         as_jsonl(str(tmp_path / name), tmp_path / "lines", progress=quiet)
     assert not (tmp_path / "lines").exists() or list((tmp_path / "lines").iterdir()) == []
 
 
 def test_nothing_there_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=r"none\.jsonl; for a dataset of the hub"):
         as_jsonl(str(tmp_path / "none.jsonl"), tmp_path, progress=quiet)
+    (tmp_path / "a.jsonl").write_bytes(LINES)
+    with pytest.raises(ValueError, match="is a folder without Parquet files"):
+        as_jsonl(str(tmp_path), tmp_path, progress=quiet)
+
+
+def test_the_hub_out_of_reach_is_an_error(tmp_path, monkeypatch):
+    import datasets
+
+    def load_dataset(path, **options):
+        raise datasets.exceptions.DatasetNotFoundError("no such dataset\nmore")
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    with pytest.raises(ValueError, match=r"hf://a/b can't be read by `datasets`: no such dataset$"):
+        as_jsonl("hf://a/b", tmp_path, progress=quiet)
 
 
 def test_plain_files_need_no_datasets(tmp_path):

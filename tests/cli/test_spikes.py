@@ -1,0 +1,86 @@
+"""The spikes of a run folder: steps, lines of the file, first words, level shifts by name."""
+
+import numpy as np
+import pytest
+
+from minimind_lite import conversations
+from minimind_lite.cli import main
+from minimind_lite.files import run_folder
+from minimind_lite.files.encoded import file_stamp
+from minimind_lite.records import Run, StepRecord
+
+BATCH = 2
+
+
+def record(step, loss):
+    rows = np.arange(BATCH * step, BATCH * (step + 1))
+    return StepRecord(
+        step=step,
+        epoch=0,
+        samples_seen=BATCH * step,
+        loss=loss,
+        tokens=20,
+        lr=1e-3,
+        grad_norm=1.0,
+        micro_losses=np.array([loss]),
+        rows=rows,
+        sample_losses=np.array([loss, loss + 1]),  # the second is the harder one
+        sample_tokens=np.array([10, 10]),
+        seconds=0.1,
+        probes={"zh": 5.5} if step == 0 else {},
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """120 steps with a spike at 50-52 and a new level from 80 on; line 1 of the file is bad."""
+    path, noise = tmp_path / "talk.jsonl", np.random.default_rng(0).normal(0, 0.02, 120)
+    talk = [(("user", f"Question  {i}\nof many?"), ("assistant", "Yes.")) for i in range(240)]
+    conversations.write(path, talk)
+    path.write_bytes(b"bad\n" + path.read_bytes())
+    loss = 1 + noise
+    loss[50:53] += 2
+    loss[80:] += 1
+    info = {
+        "lines_of": str(path),
+        "data_stamp": list(file_stamp(path)),
+        "skipped_lines": [1],
+        "train_config": {"order": "file"},
+        "probes_after": {"zh": 5.25},
+    }
+    run = Run(info, tuple(record(step, value) for step, value in enumerate(loss)))
+    run_folder.save(run, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_events_are_lines_of_the_file_with_their_first_words(folder, capsys):
+    """It was steps alone, and a level shift looked like a spike that had ended."""
+    assert main(["spikes", str(folder)]) == 0
+    first, spike, words, shift, more, advice, probes = capsys.readouterr().out.splitlines()
+    assert first == f"120 steps, 2 spike events. Run folder: {folder}"
+    # Rows 100 .. 105, and line 1 gave no row.
+    assert spike.startswith("  steps 50-52: +2.") and spike.endswith("lines 102-107")
+    assert "line 103" in words or "line 105" in words or "line 107" in words
+    assert "Question 101 of many?" in words or "of many?" in words
+    assert (
+        "steps 80-110 and on: +1." in shift
+        and "a level shift" in shift
+        and "lines 162-223 and on" in shift
+    )
+    assert "of many?" in more and "--order shuffle" in advice
+    assert probes == "Held-out loss, start to end, nats: zh 5.50 to 5.25."
+
+
+def test_texts_of_a_file_that_has_changed_are_not_shown(folder, tmp_path, capsys):
+    (tmp_path / "talk.jsonl").write_bytes((tmp_path / "talk.jsonl").read_bytes() + b"\n")
+    assert main(["spikes", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert "lines 102-107" in out and "of many?" not in out
+    (tmp_path / "talk.jsonl").unlink()
+    assert main(["spikes", str(folder)]) == 0
+
+
+def test_what_is_no_run_folder_is_one_line(tmp_path, capsys):
+    assert main(["spikes", str(tmp_path / "nothing")]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert "is not a run folder" in line
