@@ -21,11 +21,13 @@ from pathlib import Path
 
 import numpy as np
 
-from minimind_lite.chat import Chat, load_tokenizer
-from minimind_lite.conversations import read
+from minimind_lite.chat import Chat
+from minimind_lite.files.encoded import EncodedFile
 from minimind_lite.files.encoded_cache import encode_file
 from minimind_lite.files.encoding import chunks
-from minimind_lite.rows import EncodedRows, batches
+from minimind_lite.files.jsonl import read
+from minimind_lite.files.tokenizer import load_tokenizer
+from minimind_lite.rows import batches
 
 PIECE_MB, ROUNDS = 20, 5  # of the comparison
 BATCH = 16
@@ -86,7 +88,7 @@ def measure_here(folder: Path, tokenizer: Path) -> Streaming:
     data = encode_file(whole, chat, max_len=512, smallest=0)
     assert data.cached
     again = time.perf_counter()
-    _read_all(data.rows)
+    _read_all(data)
     trained, training_peak = time.perf_counter(), peak_mb()
     return Streaming(
         size_mb=whole.stat().st_size / 1e6,
@@ -102,11 +104,12 @@ def measure_here(folder: Path, tokenizer: Path) -> Streaming:
     )
 
 
-def _read_all(rows: EncodedRows) -> None:
-    """Touch what an epoch of training touches."""
-    rows.supervised()
-    for batch in batches(np.random.default_rng(0).permutation(len(rows)), BATCH):
-        rows.select(batch)
+def _read_all(data: EncodedFile) -> None:
+    """Touch what an epoch of training touches, and give it back as `train` does."""
+    data.rows.supervised()
+    for batch in batches(np.random.default_rng(0).permutation(len(data.rows)), BATCH):
+        data.rows.select(batch)
+        data.release()
 
 
 def _ratio_to_batch_encoder(path: Path, chat: Chat) -> float:

@@ -1,0 +1,187 @@
+"""The tables of docs/ that stand between markers, made from the records.
+
+    python tests/docs_tables.py     writes them again; tests/test_docs.py compares
+
+A block begins with <!-- NAME --> and ends with <!-- /NAME -->.
+"""
+
+import re
+from pathlib import Path
+
+from minimind_lite.bench import compare, lab
+from minimind_lite.bench.recipes import LADDER, VARIANTS
+from minimind_lite.files import shipped
+from minimind_lite.science import claims, evidence, reproduce
+from minimind_lite.segments import LARGE, domain_name, of_run
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def table(head, rows):
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def reproduce_table():
+    summaries = [reproduce.summarize(run) for run in reproduce.recorded().values()]
+    return f"```text\n{reproduce.table(summaries)}\n```"
+
+
+def scoreboard():
+    return claims.markdown(claims.scoreboard(evidence.recorded()))
+
+
+def dent(trial, frozen, domain, batches=slice(0, 1)):
+    """Trained minus frozen loss of the Chinese batches after a segment, against the 8 before it."""
+    [segment] = [s for s in of_run(trial.run) if s.label == domain]
+    excess = trial.run.loss - frozen.run.loss
+    first, last = segment.start // 16, -(-segment.stop // 16)
+    return float(excess[last:][batches].mean() - excess[first - 8 : first].mean())
+
+
+def findings():
+    records = evidence.recorded()
+    file, frozen, shuffled = ("E1", "file"), ("E1", "frozen"), ("E1", "shuffled")
+    price = evidence.change(evidence.held_out_off_domain)
+    rows = []
+    for domain in LARGE:
+        height = records.over_seeds(lambda t, d=domain: t.readings[d].height, file)
+        left = records.over_seeds(lambda t, f, d=domain: dent(t, f, d), file, frozen)
+        later = records.over_seeds(lambda t, f, d=domain: dent(t, f, d, slice(8, 12)), file, frozen)
+        rows.append([domain_name(domain), height, left, later])
+    head = ["segment", "height", "left behind, first batch", "left behind, batches 9 to 12"]
+    return (
+        f"{table(head, rows)}\n\n"
+        "Held-out loss on the four other domains at the end of the file, file order minus "
+        f"shuffled: **{records.over_seeds(price, file, shuffled)}** nats."
+    )
+
+
+def machine():
+    content, rows = compare.recorded()
+    where = content["environment"]
+    threads = {row.threads for row in rows if row.variant != "ours"}
+    return (
+        f"Measured on {where['cores']} cores of {where['processor']}, PyTorch {where['torch']}, "
+        f"Python {where['python']}; {threads.pop()} threads in an operation."
+    )
+
+
+def by_model(rows, variant):
+    return {row.model: row for row in rows if row.variant == variant}
+
+
+def against():
+    _, rows = compare.recorded()
+    models = list(compare.STEPS)
+    fp32, bf16 = by_model(rows, "ours"), by_model(rows, "ours-bf16")
+    plain = by_model(rows, "minimind")
+    lines = [
+        ("MiniMind's step, fp32 against fp32", fp32, lambda r: f"**{r.times['minimind']:.1f} ×**"),
+        ("Hugging Face Llama, fp32 against fp32", fp32, lambda r: f"**{r.times['llama']:.1f} ×**"),
+        (
+            "MiniMind's step (fp32) against ours in bf16",
+            bf16,
+            lambda r: f"{r.times['minimind']:.1f} ×",
+        ),
+        ("MiniMind's step, bf16 against bf16", bf16, lambda r: f"{r.times['minimind-bf16']:.1f} ×"),
+        ("Hugging Face Llama, bf16 against bf16", bf16, lambda r: f"{r.times['llama-bf16']:.1f} ×"),
+        ("of the best matrix product, fp32", fp32, lambda r: f"{r.of_peak:.0%}"),
+        ("micro-batches of a batch of 16", fp32, lambda r: str(r.parts)),
+    ]
+    cells = [[name, *(show(timed[m]) for m in models)] for name, timed, show in lines]
+    memory = [f"{plain[m].peak_mb:,.0f} → {fp32[m].peak_mb:,.0f} MB" for m in models]
+    cells.append(["highest memory, MiniMind's step → ours", *memory])
+    return table(["ours against …", *(f"`{m}`" for m in models)], cells)
+
+
+def ladder():
+    _, rows = compare.recorded()
+    models = list(compare.STEPS)
+    cells = []
+    for name in (*LADDER, "llama"):
+        timed = by_model(rows, name)
+        speeds = [
+            f"{timed[m].tokens_per_second:,.0f} ({timed[m].times['minimind']:.2f} ×)"
+            for m in models
+        ]
+        cells.append([VARIANTS[name].title, *speeds])
+    return table(["real tokens per second", *(f"`{m}`" for m in models)], cells)
+
+
+def gradients():
+    _, rows = compare.recorded()
+    largest = {
+        p: max(r.gradient_difference for r in rows if r.precision == p) for p in ("fp32", "bf16")
+    }
+    return (
+        "All have the same gradient as MiniMind's step: the largest difference is "
+        f"{largest['fp32']:.0e} of the largest entry in fp32, {largest['bf16']:.0e} in bf16."
+    )
+
+
+def passes():
+    content, _ = compare.recorded()
+    profile, streaming = content["profile"], content["streaming"]
+    size, seconds = streaming["size_mb"], streaming["seconds"]
+    rows = [
+        *(
+            [f"a pass over data/sft.jsonl, `{name}`", f"{t:.0f} s"]
+            for name, t in profile["pass_seconds"].items()
+        ),
+        [
+            "from the train command to the end of its first step",
+            f"{profile['first_step_seconds']:.1f} s",
+        ],
+        ["`reproduce`", f"{profile['reproduce_seconds']:.0f} s"],
+        [f"a file of {size:.0f} MB becomes rows", f"{seconds:.0f} s, {size / seconds:.1f} MB/s"],
+        [
+            "the same, of the tokenizer's own batch encoder",
+            f"{streaming['ratio_to_batch_encoder']:.0%}",
+        ],
+        ["highest memory meanwhile", f"{streaming['peak_mb']:.0f} MB"],
+        ["the next time, from the cache", f"{streaming['cache_hit_seconds']:.2f} s"],
+    ]
+    return table(["what", "measured"], rows)
+
+
+def lab_speed():
+    lines = lab.load(shipped.folder() / "bench_lab.json")
+    return table(["the Spike Lab", "measured", "goal"], [line.cells() for line in lines])
+
+
+BLOCKS = {
+    "docs/results.md": {
+        "reproduce": reproduce_table,
+        "findings": findings,
+        "scoreboard": scoreboard,
+    },
+    "docs/speed.md": {
+        "machine": machine,
+        "against": against,
+        "ladder": ladder,
+        "gradients": gradients,
+        "passes": passes,
+        "lab": lab_speed,
+    },
+}
+
+
+def pattern(name):
+    return re.compile(rf"(<!-- {name} -->\n)(.*?)(\n<!-- /{name} -->)", re.S)
+
+
+def block(file, name):
+    """What stands between the markers now."""
+    match = pattern(name).search((ROOT / file).read_text(encoding="utf-8"))
+    assert match, f"{file} has no markers {name}"
+    return match[2]
+
+
+if __name__ == "__main__":
+    for file, blocks in BLOCKS.items():
+        text = (ROOT / file).read_text(encoding="utf-8")
+        for name, make in blocks.items():
+            text = pattern(name).sub(lambda m, make=make: m[1] + make() + m[3], text)
+        (ROOT / file).write_text(text, encoding="utf-8")
