@@ -2,7 +2,6 @@
 
     python data/build.py            rebuild it all (about five minutes on two cores)
     python data/build.py --files    only the text files and the tokenizer (seconds)
-    python data/build.py --runs     only the recorded runs, from the base models that are there
     python data/build.py --lab      only the recorded runs of the Spike Lab that are missing
     python data/build.py --check    rebuild into a temporary folder and compare with what is committed
 
@@ -27,16 +26,19 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from minimind_lite import conversations, trainer
-from minimind_lite.chat import Chat, EncodedRows, load_tokenizer, train_tokenizer
+from minimind_lite import trainer
+from minimind_lite.chat import Chat
 from minimind_lite.config import ModelConfig, TrainConfig
 from minimind_lite.conversations import Conversation
-from minimind_lite.files import model_file
+from minimind_lite.files import jsonl, model_file
+from minimind_lite.files.tokenizer import load_tokenizer, train_tokenizer
 from minimind_lite.lab import recordings
 from minimind_lite.model import LanguageModel
 from minimind_lite.parallel import available_cores
-from minimind_lite.science import layouts, reproduce, trials
-from minimind_lite.science.layouts import CHINESE, ODD
+from minimind_lite.rows import EncodedRows
+from minimind_lite.science import layouts, runner
+from minimind_lite.science.layouts import CHINESE, OFF_DOMAIN
+from minimind_lite.science.store import Store
 
 DATA = Path(__file__).resolve().parent
 SEED = 173  # the issue in which the spikes were first reported
@@ -60,8 +62,8 @@ TEXT_FILES = ("pretrain.jsonl", "sft.jsonl", "sft.blocks.json", "probes.jsonl", 
 def read_corpus() -> dict[str, list[Conversation]]:
     """Conversations by domain, each line checked by the strict reader."""
     return {
-        domain: list(conversations.read(DATA / "corpus" / f"{domain}.jsonl"))
-        for domain in CHINESE + ODD
+        domain: list(jsonl.read(DATA / "corpus" / f"{domain}.jsonl"))
+        for domain in CHINESE + OFF_DOMAIN
     }
 
 
@@ -113,8 +115,8 @@ def split(corpus: dict[str, list[Conversation]], rng: np.random.Generator) -> Sp
     probes = {d: rows[:PROBES] for d, rows in shuffled.items()}
     chinese = [c for d in CHINESE for c in shuffled[d][PROBES:]]
     chinese = [chinese[i] for i in rng.permutation(len(chinese))]
-    odd = {d: shuffled[d][PROBES:] for d in ODD}
-    pretrain = chinese[:PRETRAIN_CHINESE] + [c for d in ODD for c in odd[d][:PRETRAIN_ODD]]
+    odd = {d: shuffled[d][PROBES:] for d in OFF_DOMAIN}
+    pretrain = chinese[:PRETRAIN_CHINESE] + [c for d in OFF_DOMAIN for c in odd[d][:PRETRAIN_ODD]]
     return Split(
         probes,
         [pretrain[i] for i in rng.permutation(len(pretrain))],
@@ -135,9 +137,9 @@ def build_text(out: Path) -> None:
     check_corpus(corpus)
     parts = split(corpus, rng)
     rows, blocks = lay_out(parts, rng)
-    conversations.write(out / "pretrain.jsonl", [c.messages for c in parts.pretrain])
-    conversations.write(out / "sft.jsonl", [c.messages for c in rows])
-    conversations.write(
+    jsonl.write(out / "pretrain.jsonl", [c.messages for c in parts.pretrain])
+    jsonl.write(out / "sft.jsonl", [c.messages for c in rows])
+    jsonl.write(
         out / "probes.jsonl", [c.messages for domain in parts.probes.values() for c in domain]
     )
     truth = {
@@ -162,7 +164,7 @@ def build_base(name: str, out: Path) -> None:
     """Pretrain one base model on every token of pretrain.jsonl and write it in fp16."""
     chat = Chat(load_tokenizer(out / "tokenizer.json"))
     encoded = chat.encode_rows(
-        conversations.read(out / "pretrain.jsonl"), ModelConfig.preset(name).max_seq_len
+        jsonl.read(out / "pretrain.jsonl"), ModelConfig.preset(name).max_seq_len
     )
     data, config = (
         EncodedRows(encoded.ids, np.ones(len(encoded.ids), bool), encoded.offsets),
@@ -179,20 +181,9 @@ def build_base(name: str, out: Path) -> None:
     model_file.save_model(out / f"base_{name}.safetensors", model, dtype=torch.float16)
 
 
-def build_runs() -> None:
-    """Record the runs anew; the old ones go only when all new ones are there."""
-    with (
-        tempfile.TemporaryDirectory(dir=DATA) as scratch,
-        tqdm(desc="recorded runs", unit="step") as bar,
-    ):
-        reproduce.record(Path(scratch) / "runs", progress=lambda *_: bar.update())
-        shutil.rmtree(DATA / "runs", ignore_errors=True)
-        shutil.move(Path(scratch) / "runs", DATA / "runs")
-
-
 def build_lab() -> None:
     """Record the runs of the Spike Lab that are missing; a stop loses only what is running."""
-    store = trials.Store(DATA / "lab")
+    store = Store(DATA / "lab")
     jobs = recordings.jobs(store)
     form = "{l_bar}{bar}| {n:.1f}/{total:.1f} passes [{elapsed}<{remaining}]"
     with tqdm(
@@ -200,14 +191,14 @@ def build_lab() -> None:
         desc="runs of the lab",
         bar_format=form,
     ) as bar:
-        for job in trials.run(jobs, store, processes=available_cores()):
+        for job in runner.run(jobs, store, processes=available_cores()):
             bar.update(job.variant.cost)
 
 
 def probe_loss(folder: Path, name: str) -> float:
     """Loss of a base model over all probes, in nats."""
     data = Chat(load_tokenizer(folder / "tokenizer.json")).encode_rows(
-        conversations.read(folder / "probes.jsonl")
+        jsonl.read(folder / "probes.jsonl")
     )
     return trainer.mean_loss(model_file.load_model(folder / f"base_{name}.safetensors"), data)
 
@@ -240,7 +231,6 @@ def main() -> int:
     )
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--files", action="store_true", help="text files and tokenizer only")
-    choice.add_argument("--runs", action="store_true", help="recorded runs only")
     choice.add_argument(
         "--lab",
         action="store_true",
@@ -252,15 +242,13 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.check:
         return min(check(), 1)
-    everything = not (arguments.files or arguments.runs or arguments.lab)
+    everything = not (arguments.files or arguments.lab)
     if arguments.files or everything:
         build_text(DATA)
     if everything:
         for name in BASES:
             build_base(name, DATA)
         shutil.rmtree(DATA / "lab", ignore_errors=True)  # of the base models before
-    if arguments.runs or everything:
-        build_runs()
     if arguments.lab or everything:
         build_lab()
     return 0

@@ -17,7 +17,6 @@ MiniMind of February 2025 leaves the first answer token out of its mask; this bu
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -30,17 +29,6 @@ Messages = Sequence[tuple[str, str]]
 ROLES = ("system", "user", "assistant")
 PAD, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 STYLES = ((PAD, START, END), ("<unk>", "<s>", "</s>"))  # MiniMind since April 2025, and before
-
-
-def load_tokenizer(path: str | Path) -> Tokenizer:
-    """Read a `tokenizer.json`, ours or MiniMind's. Raises `ValueError` if it can't be read."""
-    try:
-        return Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises bare Exception
-        raise ValueError(
-            f"{path} can't be read as a tokenizer ({error}); expected the tokenizer.json "
-            "of this project's data/ or of MiniMind's model/ folder."
-        ) from None
 
 
 def messages_of(conversation: Conversation | Messages) -> Messages:

@@ -132,31 +132,3 @@ def _event(values: np.ndarray, base: Baseline, positions: np.ndarray, window: in
         z=float(base.z[positions[highest]]),
         level_shift=len(positions) > window,
     )
-
-
-def epoch_folding(
-    values: Sequence[float] | np.ndarray, epoch_steps: int, *, window: int = WINDOW
-) -> dict[float, float]:
-    """Correlation of the detrended series with itself, by lag in epochs: 0.5, 1, 1.5, ...
-
-    The trend is a centered running median. High at whole epochs and about 0 at halves: the curve
-    repeats by position, so its bumps belong to the data and their order. Lags that leave less
-    than half an epoch of overlap are left out. Raises `ValueError` for less than 1.5 epochs.
-    """
-    values = np.asarray(values, dtype=float)
-    n = len(values)
-    if n < 1.5 * epoch_steps:
-        raise ValueError(
-            f"folding needs at least 1.5 epochs, got {n} steps of {epoch_steps} per epoch."
-        )
-    half = window // 2
-    padded = np.pad(values, half, mode="reflect")
-    neighbors = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1)
-    residual = values - np.median(neighbors, axis=1)
-    correlation = {}
-    for halves in range(1, 2 * n // epoch_steps):
-        lag = round(halves * epoch_steps / 2)
-        if n - lag >= epoch_steps / 2:
-            pairs = np.corrcoef(residual[lag:], residual[: n - lag])
-            correlation[halves / 2] = float(pairs[0, 1])
-    return correlation

@@ -10,9 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from minimind_lite.chat import STYLES, Chat, load_tokenizer
+from minimind_lite.chat import STYLES, Chat
 from minimind_lite.conversations import Conversation
-from minimind_lite.files.tokenizer import train_tokenizer
+from minimind_lite.files.tokenizer import load_tokenizer, train_tokenizer
 
 FEW = settings(max_examples=60, deadline=None)
 TEXTS = [

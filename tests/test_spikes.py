@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minimind_lite import order, spikes
-from minimind_lite.spikes import baseline, epoch_folding, find
+from minimind_lite import spikes
+from minimind_lite.spikes import baseline, find
 
 # The noise is drawn from a fixed seed: a test of a statistic must not depend on the day it runs.
 FEW = settings(max_examples=40, deadline=None, derandomize=True)
@@ -187,45 +187,6 @@ def test_a_spike_right_after_a_level_shift_is_an_event_of_its_own():
         assert event.peak_height == pytest.approx(values[event.peak] - base.median[event.start])
         assert event.z == pytest.approx(event.peak_height / base.sigma[event.start])
     assert spike.peak_height == pytest.approx(2.0, abs=0.11)
-
-
-def epochs_of(orders, batch=8, seed=0):
-    """Loss of batches over several epochs, on rows of which 3 % are hard; falling and noisy."""
-    rng = np.random.default_rng(seed)
-    difficulty = np.where(rng.random(len(orders[0])) < 0.03, 3.0, 0.0)
-    losses = np.concatenate([difficulty[rows].reshape(-1, batch).mean(axis=1) for rows in orders])
-    return losses + np.linspace(3, 2, len(losses)) + rng.normal(0, 0.02, len(losses))
-
-
-@pytest.mark.parametrize("kind", ["file", "shuffle_once"])
-def test_a_repeated_order_folds_at_whole_epochs_only(kind):
-    n = 1600
-    folded = epoch_folding(
-        epochs_of([order.make(kind, n, seed=1, epoch=e) for e in range(4)]), n // 8
-    )
-    assert list(folded) == [0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5]
-    assert all(folded[lag] > 0.9 for lag in (1.0, 2.0, 3.0))
-    assert all(abs(folded[lag]) < 0.25 for lag in (0.5, 1.5, 2.5, 3.5))
-
-
-def test_a_new_order_in_each_epoch_folds_nowhere():
-    n = 1600
-    folded = epoch_folding(
-        epochs_of([order.make("shuffle", n, seed=1, epoch=e) for e in range(4)]), n // 8
-    )
-    assert all(abs(value) < 0.25 for value in folded.values())
-
-
-def test_a_trend_alone_does_not_fold():
-    values = np.linspace(3, 2, 400) + np.random.default_rng(0).normal(0, 0.01, 400)
-    assert all(abs(value) < 0.25 for value in epoch_folding(values, 100).values())
-
-
-def test_folding_needs_half_an_epoch_of_overlap():
-    values = curve(0, 190)
-    assert list(epoch_folding(values, 100)) == [0.5, 1.0]
-    with pytest.raises(ValueError, match=r"at least 1\.5 epochs, got 149 steps of 100 per epoch"):
-        epoch_folding(values[:149], 100)
 
 
 def test_the_detector_can_not_see_the_truth():

@@ -10,11 +10,13 @@ import json
 import os
 from pathlib import Path
 
-from minimind_lite.chat import Chat, load_tokenizer
+from minimind_lite.chat import Chat
 from minimind_lite.config import ModelConfig
-from minimind_lite.conversations import Conversation, read
+from minimind_lite.conversations import Conversation
 from minimind_lite.files import run_folder
+from minimind_lite.files.jsonl import read
 from minimind_lite.files.model_file import load_model
+from minimind_lite.files.tokenizer import load_tokenizer
 from minimind_lite.model import LanguageModel
 from minimind_lite.records import Run
 from minimind_lite.rows import EncodedRows

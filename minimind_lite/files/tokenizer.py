@@ -1,12 +1,24 @@
-"""How the shipped tokenizer is made."""
+"""A tokenizer is read from a file, or trained on texts as the shipped one was."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from minimind_lite.chat import END, PAD, START
+
+
+def load_tokenizer(path: str | Path) -> Tokenizer:
+    """Read a `tokenizer.json`, ours or MiniMind's. Raises `ValueError` if it can't be read."""
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare Exception
+        raise ValueError(
+            f"{path} can't be read as a tokenizer ({error}); expected the tokenizer.json "
+            "of this project's data/ or of MiniMind's model/ folder."
+        ) from None
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:

@@ -13,13 +13,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from minimind_lite import chat
 from minimind_lite.chat import Chat
-from minimind_lite.conversations import BadLineError, ReadReport, read
 from minimind_lite.files import encoded, encoded_cache, encoding, shipped
 from minimind_lite.files.encoded import ARRAYS, line_numbers
 from minimind_lite.files.encoded_cache import CacheWarning, cache_folder, encode_file
-from minimind_lite.files.tokenizer import train_tokenizer
+from minimind_lite.files.jsonl import BadLineError, ReadReport, read
+from minimind_lite.files.tokenizer import load_tokenizer, train_tokenizer
 
 FEW = settings(max_examples=20, deadline=None)
 GOOD = (
@@ -408,7 +407,8 @@ def test_processes_that_build_the_same_entry_do_not_disturb_each_other(tmp_path,
     tokenizer = shipped.folder() / "tokenizer.json"
     code = (
         "import shutil\n"
-        "from minimind_lite.chat import Chat, load_tokenizer\n"
+        "from minimind_lite.chat import Chat\n"
+        "from minimind_lite.files.tokenizer import load_tokenizer\n"
         "from minimind_lite.files.encoded_cache import encode_file\n"
         f"chat = Chat(load_tokenizer({str(tokenizer)!r}))\n"
         "for _ in range(10):\n"
@@ -424,7 +424,7 @@ def test_processes_that_build_the_same_entry_do_not_disturb_each_other(tmp_path,
         for _ in range(2)
     ]
     said = [process.communicate(timeout=100) for process in running]
-    alone = encode_file(path, Chat(chat.load_tokenizer(tokenizer)), cache=False).rows
+    alone = encode_file(path, Chat(load_tokenizer(tokenizer)), cache=False).rows
     expected = f"{len(alone)} {alone.ids.astype(int).sum()} {alone.supervised().sum()}\n" * 10
     for (out, err), process in zip(said, running):
         # Each pulls the entry away under the other, which may say so, but is never wrong.
