@@ -10,9 +10,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from minimind_lite import conversations
 from minimind_lite.conversations import Conversation
-from minimind_lite.files import shipped
+from minimind_lite.files import jsonl, shipped
 from minimind_lite.trainer import mean_loss
 
 DATA = shipped.folder()
@@ -45,7 +44,7 @@ def domain(corpus):
 def parts():
     """Probes, pretraining and SFT."""
     return {
-        name: list(conversations.read(DATA / f"{name}.jsonl"))
+        name: list(jsonl.read(DATA / f"{name}.jsonl"))
         for name in ("probes", "pretrain", "sft")
     }
 

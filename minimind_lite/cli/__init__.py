@@ -15,7 +15,7 @@ from pathlib import Path
 from minimind_lite import __version__
 from minimind_lite.bench import command as bench_command
 from minimind_lite.config import PRECISIONS, ModelConfig, TrainConfig
-from minimind_lite.conversations import BadLineError
+from minimind_lite.files.jsonl import BadLineError
 
 DATA = "JSONL file; also .gz, .bz2 or .zst of one, a JSON array, Parquet, or hf://owner/name"
 SIZES = tuple(ModelConfig.PRESETS)

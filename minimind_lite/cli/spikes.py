@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from minimind_lite.conversations import Conversation, read, shorten
+from minimind_lite.conversations import Conversation
 from minimind_lite.files import run_folder
 from minimind_lite.files.encoded import file_stamp, line_numbers
+from minimind_lite.files.jsonl import read, shorten
 from minimind_lite.records import Run
 from minimind_lite.spikes import WINDOW, SpikeEvent, find
 

@@ -22,15 +22,9 @@ from typing import TypeVar
 import numpy as np
 
 from minimind_lite.chat import Chat
-from minimind_lite.conversations import (
-    BadLine,
-    BadLineError,
-    Conversation,
-    ReadReport,
-    read,
-    read_at,
-)
+from minimind_lite.conversations import Conversation
 from minimind_lite.files.encoding import chunks, encode_many
+from minimind_lite.files.jsonl import BadLine, BadLineError, ReadReport, read, read_at
 from minimind_lite.rows import EncodedRows
 
 ARRAYS = ("ids", "mask", "offsets", "lines", "bytes")

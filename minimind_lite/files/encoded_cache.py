@@ -24,7 +24,6 @@ import numpy as np
 import tokenizers
 
 from minimind_lite.chat import Chat
-from minimind_lite.conversations import BadLine, ReadReport
 from minimind_lite.files.encoded import (
     ARRAYS,
     EncodedFile,
@@ -34,6 +33,7 @@ from minimind_lite.files.encoded import (
     file_stamp,
     map_rows,
 )
+from minimind_lite.files.jsonl import BadLine, ReadReport
 from minimind_lite.files.work import remove, write_then_rename
 
 FORMAT = 2  # raised when the same key would name other arrays

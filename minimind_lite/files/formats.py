@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from minimind_lite.conversations import BOM, MAX_LINE_BYTES
+from minimind_lite.files.jsonl import BOM, MAX_LINE_BYTES
 from minimind_lite.files.work import write_then_rename
 
 Turn = Mapping[str, object]

@@ -19,8 +19,8 @@ import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from minimind_lite.conversations import BOM, shorten
 from minimind_lite.files.encoded import Progress, file_stamp
+from minimind_lite.files.jsonl import BOM, shorten
 from minimind_lite.files.work import write_then_rename
 
 HUB = "hf://"

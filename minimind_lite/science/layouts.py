@@ -25,9 +25,10 @@ import numpy as np
 
 from minimind_lite import segments as truth
 from minimind_lite.chat import Chat
-from minimind_lite.conversations import Conversation, read
+from minimind_lite.conversations import Conversation
 from minimind_lite.files import shipped
 from minimind_lite.files.encoding import encode_many
+from minimind_lite.files.jsonl import read
 from minimind_lite.rows import EncodedRows
 from minimind_lite.segments import DOMAINS, MAIN, Segment
 

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from minimind_lite.config import ModelConfig, TrainConfig
-from minimind_lite.conversations import read
 from minimind_lite.files import shipped
 from minimind_lite.files.encoding import encode_many
+from minimind_lite.files.jsonl import read
 from minimind_lite.model import LanguageModel
 from minimind_lite.optimizer import make_optimizer
 from minimind_lite.rows import EncodedRows

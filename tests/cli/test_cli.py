@@ -8,11 +8,12 @@ import sys
 import numpy as np
 import pytest
 
-from minimind_lite import __version__, conversations
+from minimind_lite import __version__
 from minimind_lite.cli import data as reading
 from minimind_lite.cli import main, parser
 from minimind_lite.cli import train as train_command
 from minimind_lite.config import ModelConfig, TrainConfig
+from minimind_lite.files import jsonl as jsonl_files
 from minimind_lite.files import run_folder, shipped
 from minimind_lite.segments import DOMAINS
 from minimind_lite.trainer import train
@@ -31,7 +32,7 @@ def cache(tmp_path, monkeypatch):
 def jsonl(tmp_path):
     """The first rows of the shipped file, as a file of its own."""
     path = tmp_path / "chat.jsonl"
-    conversations.write(path, [c.messages for c in shipped.conversations()[:ROWS]])
+    jsonl_files.write(path, [c.messages for c in shipped.conversations()[:ROWS]])
     return path
 
 
@@ -128,7 +129,7 @@ def test_train_leaves_a_run_folder_with_what_training_gives(run_train, tmp_path,
     assert run_train("--learning-rate", "0.001") == 0
     run, chat = run_folder.load(tmp_path / "run"), shipped.chat()
     config = TrainConfig(batch_size=2, max_steps=3, learning_rate=0.001)
-    rows = chat.encode_rows(conversations.read(jsonl), 512)
+    rows = chat.encode_rows(jsonl_files.read(jsonl), 512)
     direct = list(train(shipped.base_model(), rows, config))
     assert TrainConfig.from_dict(run.info["train_config"]) == config
     assert [r.rows.tolist() for r in run.records] == [[0, 1], [2, 3], [4, 5]]
@@ -242,7 +243,7 @@ def test_a_row_without_an_answer_is_refused_before_training(run_train, jsonl, tm
     """Training died at its step, hundreds of steps later."""
     long = (("user", "why? " * 2000), ("assistant", "Because."))
     with open(jsonl, "ab") as stream:
-        conversations.write(tmp_path / "long.jsonl", [long])
+        jsonl_files.write(tmp_path / "long.jsonl", [long])
         stream.write((tmp_path / "long.jsonl").read_bytes())
     assert run_train("--batch-size", "1") == 1
     line = error_line(capsys)
@@ -466,7 +467,7 @@ def test_an_ascii_terminal_gets_the_whole_result_of_a_chinese_path(tmp_path, jso
 
 def test_check_lists_what_is_wrong_with_a_file(jsonl, capsys):
     assert main(["check", str(jsonl)]) == 0
-    rows = shipped.chat().encode_rows(conversations.read(jsonl))
+    rows = shipped.chat().encode_rows(jsonl_files.read(jsonl))
     assert f"{len(rows.ids):,} tokens, {rows.supervised().sum():,} of" in capsys.readouterr().out
     jsonl.write_bytes(jsonl.read_bytes() + b"bad\n" * 15)
     assert main(["check", str(jsonl), "--most", "14"]) == 1

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from minimind_lite import conversations
 from minimind_lite.cli import main
-from minimind_lite.files import run_folder
+from minimind_lite.files import jsonl, run_folder
 from minimind_lite.files.encoded import file_stamp
 from minimind_lite.records import Run, StepRecord
 
@@ -36,7 +35,7 @@ def folder(tmp_path):
     """120 steps with a spike at 50-52 and a new level from 80 on; line 1 of the file is bad."""
     path, noise = tmp_path / "talk.jsonl", np.random.default_rng(0).normal(0, 0.02, 120)
     talk = [(("user", f"Question  {i}\nof many?"), ("assistant", "Yes.")) for i in range(240)]
-    conversations.write(path, talk)
+    jsonl.write(path, talk)
     path.write_bytes(b"bad\n" + path.read_bytes())
     loss = 1 + noise
     loss[50:53] += 2

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minimind_lite.chat import Chat
-from minimind_lite.conversations import read_at
 from minimind_lite.files import formats
 from minimind_lite.files.encoded import line_numbers
 from minimind_lite.files.encoded_cache import encode_file
+from minimind_lite.files.jsonl import read_at
 from minimind_lite.files.sources import REFUSED, as_jsonl
 from minimind_lite.files.tokenizer import train_tokenizer
 

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from minimind_lite.conversations import read
 from minimind_lite.files import formats
+from minimind_lite.files.jsonl import read
 from minimind_lite.files.sources import REFUSED, as_jsonl
 
 TALKS = [(("user", f"How are you, {i}?"), ("assistant", "你好")) for i in range(3)]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from minimind_lite.conversations import (
+from minimind_lite.files.jsonl import (
     BadLineError,
     ReadReport,
     parse_line,

@@ -1,0 +1,251 @@
+"""MiniMind's JSONL, line by line: each line is read, or named with what is wrong and what to do.
+
+The common JSON loaders give no line numbers and stop at the first bad line. A spike can only be
+traced to its text through that number, so this reader is our own. Nothing is lost silently: a
+bad line either raises an error that says where and what, or is counted and listed.
+Conversations read + lines skipped = lines in the file, always.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from io import BufferedReader
+from pathlib import Path
+
+from minimind_lite.conversations import ROLES, Conversation, Messages
+
+IGNORED = ("reasoning_content", "tools", "tool_calls")  # of MiniMind since late 2025; not read
+BOM = b"\xef\xbb\xbf"  # UTF-8's byte order mark, which some editors put at the start of a file
+MAX_LINE_BYTES = 1 << 20  # a conversation of a million bytes is a broken file, not a conversation
+MAX_LISTED = 10  # bad lines that a report shows
+TURNS = "After an optional system message, user and assistant take turns, user first."
+TOOLS = "Conversations with tool calls are not read; delete the line."
+EXPECTED = 'Expected {"conversations": [{"role": "user", "content": "..."}, ...]}.'
+
+
+@dataclass(frozen=True)
+class BadLine:
+    """A line that is no conversation: where it is, what is wrong, what to do."""
+
+    file: str
+    line: int
+    offset: int
+    problem: str
+    advice: str
+
+    def __str__(self) -> str:
+        return f"{self.file}, line {self.line} (byte {self.offset}): {self.problem}. {self.advice}"
+
+
+class BadLineError(ValueError):
+    """Raised by strict reading at the first bad line; `bad_line` has the parts."""
+
+    def __init__(self, bad_line: BadLine) -> None:
+        super().__init__(f"{bad_line} To go on without such lines, read with on_error='skip'.")
+        self.bad_line = bad_line
+
+
+@dataclass
+class ReadReport:
+    """What `read` did so far; complete once it is exhausted: read + skipped = lines."""
+
+    read: int = 0
+    skipped: list[BadLine] = field(default_factory=list)
+    ignored: Counter[str] = field(default_factory=Counter)  # turns with text under such a key
+
+    @property
+    def lines(self) -> int:
+        """Lines read, good and bad."""
+        return self.read + len(self.skipped)
+
+    def __str__(self) -> str:
+        listed = [f"  {bad}" for bad in self.skipped[:MAX_LISTED]]
+        if len(self.skipped) > MAX_LISTED:
+            listed.append(f"  ... and {len(self.skipped) - MAX_LISTED} more")
+        if self.ignored:
+            keys = ", ".join(f"{key} {n:,}" for key, n in sorted(self.ignored.items()))
+            listed.append(f"Turns whose text under another key than content was not read: {keys}.")
+        counts = f"{self.read:,} conversations read, {len(self.skipped):,} lines skipped"
+        return "\n".join([f"{counts}, {self.lines:,} lines.", *listed])
+
+
+class _Malformed(Exception):
+    def __init__(self, problem: str, advice: str) -> None:
+        super().__init__(problem)
+        self.problem, self.advice = problem, advice
+
+
+def shorten(text: str, length: int = 80) -> str:
+    """The first `length` characters at most, with an ellipsis where more follow."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def parse_line(raw: bytes, *, ignored: Counter[str] | None = None) -> Messages:
+    """Messages of one line of bytes. Raises an error that says what is wrong and what to do.
+
+    `ignored`, if given, counts turns that have more text under one of the keys in IGNORED.
+    """
+    text = _decode(raw.rstrip(b"\r\n"))
+    if not text.strip():
+        raise _Malformed("an empty line", "Delete it.")
+    data = _parse_json(text)
+    turns = data.get("conversations") if isinstance(data, dict) else None
+    if not isinstance(turns, list) or not turns:
+        raise _Malformed(f'no list under the key "conversations"{_keys(data)}', EXPECTED)
+    _check_roles(turns)
+    messages = tuple((turn["role"], _content(turn, i)) for i, turn in enumerate(turns, 1))
+    if ignored is not None:
+        ignored.update(key for turn in turns for key in IGNORED if turn.get(key))
+    return messages
+
+
+def _decode(raw: bytes) -> str:
+    if b"\0" in raw:
+        raise _Malformed(
+            f"NUL byte at position {raw.index(0)} of the line",
+            "A binary file, UTF-16, or cut: download it again or convert it to UTF-8.",
+        )
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _Malformed(
+            f"not UTF-8: byte 0x{raw[error.start]:02x} at position {error.start} of the line",
+            "Convert the file, for instance: iconv -f GB18030 -t UTF-8.",
+        ) from None
+
+
+def _parse_json(text: str) -> object:
+    try:
+        return json.loads(text, object_pairs_hook=_object)
+    except json.JSONDecodeError as error:
+        problem = f"{error.msg} at character {error.pos + 1} of the line"
+    except (ValueError, RecursionError) as error:  # a huge integer; too many brackets
+        problem = str(error)
+    raise _Malformed(f"not JSON ({problem})", "Each line must be one whole JSON object.")
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    data = dict(pairs)
+    if len(data) < len(pairs):
+        [(key, _)] = Counter(key for key, _ in pairs).most_common(1)
+        raise _Malformed(
+            f"the key {shorten(repr(key))} stands twice in one object", "Keep one of them."
+        )
+    return data
+
+
+def _keys(value: object) -> str:
+    """For a message: the keys of an object, nothing for another value."""
+    return f"; its keys: {shorten(', '.join(value))}" if isinstance(value, dict) else ""
+
+
+def _check_roles(turns: list[object]) -> None:
+    roles = [turn.get("role") if isinstance(turn, dict) else None for turn in turns]
+    first = 1 if roles[0] == "system" else 0
+    for i, role in enumerate(roles[first:], first):
+        if not isinstance(role, str):
+            raise _Malformed(f"turn {i + 1} has no role{_keys(turns[i])}", EXPECTED)
+        expected = ROLES[1 + (i - first) % 2]
+        if role != expected:
+            problem = f"wrong roles: turn {i + 1} is {shorten(repr(role))}, expected {expected!r}"
+            raise _Malformed(problem, TOOLS if role == "tool" else TURNS)
+    if "assistant" not in roles:
+        raise _Malformed("no assistant turn", "There is nothing to learn from; delete the line.")
+
+
+def _content(turn: dict[str, object], number: int) -> str:
+    where, content = f"turn {number} ({turn['role']})", turn.get("content")
+    if "content" not in turn:
+        raise _Malformed(f"{where} has no content{_keys(turn)}", EXPECTED)
+    if not isinstance(content, str):
+        value = shorten(json.dumps(content))
+        raise _Malformed(f"the content of {where} is {value}, not text", EXPECTED)
+    if not content.strip():
+        raise _Malformed(f"empty content in {where}", "Fill it or delete the line.")
+    # Half a surrogate pair is the only thing that UTF-8 can't write; to look at each character
+    # takes most of the reading time.
+    try:
+        content.isascii() or content.encode()
+    except UnicodeEncodeError:
+        raise _Malformed(
+            f"half a surrogate pair in {where}",
+            "The JSON was written with broken \\u escapes; write it again.",
+        ) from None
+    return content
+
+
+def _lines(stream: BufferedReader, max_bytes: int) -> Iterator[tuple[int, int, bytes, int]]:
+    """(line, offset, bytes, size); of a line over `max_bytes` only the head is kept in memory.
+
+    A blank last line is no line: editors and scripts leave one.
+    """
+    line = offset = 0
+    while head := stream.readline(max_bytes + 1):
+        if line and not head.strip() and not stream.peek(1):
+            return
+        line, size, tail = line + 1, len(head), head
+        while not tail.endswith(b"\n") and (tail := stream.readline(1 << 16)):
+            size += len(tail)
+        yield line, offset, head, size
+        offset += size
+
+
+def read(
+    path: str | Path,
+    *,
+    on_error: str = "raise",
+    report: ReadReport | None = None,
+    max_line_bytes: int = MAX_LINE_BYTES,
+) -> Iterator[Conversation]:
+    """Stream the conversations of a JSONL file, one line in memory at a time.
+
+    on_error "raise" stops at the first bad line with `BadLineError`; "skip" goes on, and
+    `report`, if given, counts what was read and lists what was skipped. A UTF-8 byte order
+    mark at the start of the file is accepted. Raises `FileNotFoundError`, `ValueError`.
+    """
+    if on_error not in ("raise", "skip"):
+        raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}.")
+    report = ReadReport() if report is None else report
+    with open(path, "rb") as stream:
+        for line, offset, raw, size in _lines(stream, max_line_bytes):
+            try:
+                if size > max_line_bytes + raw.endswith(b"\n"):
+                    raise _Malformed(
+                        f"a line of {size:,} bytes, over the limit of {max_line_bytes:,}",
+                        "A line break is missing, or raise max_line_bytes.",
+                    )
+                raw = raw.removeprefix(BOM) if line == 1 else raw
+                messages = parse_line(raw, ignored=report.ignored)
+            except _Malformed as bad:
+                bad_line = BadLine(str(path), line, offset, bad.problem, bad.advice)
+                if on_error == "raise":
+                    raise BadLineError(bad_line) from None
+                report.skipped.append(bad_line)
+            else:
+                report.read += 1
+                yield Conversation(messages, str(path), line, offset)
+
+
+def read_at(path: str | Path, offset: int, line: int = 0) -> Conversation:
+    """The one conversation that starts at byte `offset`; raises `ValueError` where none does."""
+    if offset < 0:
+        raise ValueError(f"an offset counts bytes from the start of the file, got {offset}.")
+    with open(path, "rb") as stream:
+        stream.seek(offset)
+        raw = stream.readline()
+    try:
+        messages = parse_line(raw.removeprefix(BOM) if offset == 0 else raw)
+    except _Malformed as bad:
+        raise BadLineError(BadLine(str(path), line, offset, bad.problem, bad.advice)) from None
+    return Conversation(messages, str(path), line, offset)
+
+
+def write(path: str | Path, conversations: Iterable[Messages]) -> None:
+    """Write messages as MiniMind JSONL: UTF-8, one conversation a line, `\\n` line ends."""
+    with open(path, "w", encoding="utf-8", newline="\n") as stream:
+        for messages in conversations:
+            turns = [{"role": role, "content": content} for role, content in messages]
+            stream.write(json.dumps({"conversations": turns}, ensure_ascii=False) + "\n")
