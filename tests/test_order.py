@@ -175,3 +175,13 @@ def test_buffer_law(length, size):
         ) / shuffles
     # Averaged first: the largest share of one shuffle would be biased upwards by its noise.
     assert share.max() == pytest.approx(1 - np.exp(-length / size), abs=0.04)
+
+
+@pytest.mark.parametrize("kind", [order.shuffle, order.shuffle_once])
+def test_seed_and_epoch_are_zero_unless_given(kind):
+    assert kind(50).tolist() == kind(50, 0, 0).tolist() != kind(50, 1, 0).tolist()
+
+
+def test_no_rows_have_an_order_too():
+    for kind in ("file", "shuffle", "buffer:4", "block:4"):
+        assert order.make(kind, 0).tolist() == []

@@ -189,6 +189,37 @@ def test_a_spike_right_after_a_level_shift_is_an_event_of_its_own():
     assert spike.peak_height == pytest.approx(2.0, abs=0.11)
 
 
+# Borders that a small change of the detector would move
+
+
+def planted(*tail):
+    """Thirty values around 5 nats with a robust sigma of 0.14826, and then some."""
+    return np.array([*np.tile([4.9, 5.1], 15), *tail])
+
+
+def test_the_detector_never_looks_ahead():
+    values = curve(3)
+    values[60:100] += 1.0  # a level shift, whose values become the baseline
+    whole = baseline(values)
+    for n in range(60, 110):
+        part = baseline(values[:n])
+        np.testing.assert_array_equal(part.event, whole.event[:n])
+        np.testing.assert_array_equal(part.median, whole.median[:n])
+
+
+def test_a_value_that_stands_out_must_also_be_tall():
+    assert find(planted(6.0), min_height=0.99) and not find(planted(6.0), min_height=1.01)
+
+
+def test_an_event_begins_at_the_threshold_and_lasts_to_its_end(monkeypatch):
+    z = baseline(planted(6.0)).z[30]
+    assert find(planted(6.0), threshold=z) and not find(planted(6.0), threshold=z + 1e-9)
+    (event,) = find(planted(7.0, 5.6, 5.0))  # 5.6 begins nothing, but is above END_Z sigma
+    assert (event.start, event.stop) == (30, 32)
+    monkeypatch.setattr("minimind_lite.spikes.END_Z", baseline(planted(7.0, 5.6)).z[31])
+    assert find(planted(7.0, 5.6, 5.0))[0].stop == 32
+
+
 def test_the_detector_can_not_see_the_truth():
     # It reads numbers and nothing else: no record, no truth file, no data folder, no model.
     source = Path(spikes.__file__).read_text(encoding="utf-8")
