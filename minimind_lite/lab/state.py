@@ -3,30 +3,40 @@
 The string can be sent to somebody, put into a notebook or printed in a report; from it the same
 lab comes up again. A preset is a handful of such choices under a name. What can be chosen is
 listed here and nowhere else: the widgets offer it, and a string with anything else is refused.
+Settings are spelled as the fields of `TrainConfig`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, quote, urlencode
 
-from minimind_lite.config import OPTIMIZERS, SCHEDULES, TrainConfig
-from minimind_lite.lab.recordings import ACCUMULATION, BATCHES, ORDERS, PULSES, RATES, SEEDS, Setup
-from minimind_lite.spikes import WINDOW
+from minimind_lite.config import LOSS_AVERAGES, OPTIMIZERS, SCHEDULES, TrainConfig
+from minimind_lite.lab.i18n import LANGUAGES
+from minimind_lite.lab.plan import (
+    ACCUMULATION_STEPS,
+    BATCH_SIZES,
+    LEARNING_RATES,
+    ORDERS,
+    PULSES,
+    SEEDS,
+    RunSpec,
+)
 
-VERSION = "1"  # of the string; raised when a default changes, or a reader of the old form would misread the new
-MANY = 4 * WINDOW  # steps of a run that the detector can judge for the most part
-MOST_PINS = 4  # with the run of the knobs, as many lines as can be told apart
-CHOICES: Mapping[
-    str, tuple[object, ...]
-] = {  # every knob, in the order in which a panel shows them
+Value = str | int | float | bool
+
+VERSION = "2"  # of the string; raised when a reader of the old form would misread the new
+MAX_PINS = 4  # with the run of the settings, as many lines as can be told apart
+MAX_QUOTED = 60  # characters of a wrong value that an error repeats
+MAX_DIGITS = 9  # of a number of steps
+CHOICES: Mapping[str, tuple[Value, ...]] = {  # every setting, in the order of the panel
     "order": ORDERS,
-    "batch": BATCHES,
-    "accumulation": ACCUMULATION,
-    "average": ("tokens", "micro_batches"),
-    "learning_rate": RATES,
+    "batch_size": BATCH_SIZES,
+    "accumulation_steps": ACCUMULATION_STEPS,
+    "loss_average": LOSS_AVERAGES,
+    "learning_rate": LEARNING_RATES,
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
     "epochs": (1, 2, 3),
@@ -34,71 +44,79 @@ CHOICES: Mapping[
     "pulse": PULSES,
     "log_every": (1, 4, 8, 16, 32, 100),
 }
-KNOBS = tuple(CHOICES)
-VIEWS: Mapping[str, tuple[object, ...]] = {
+SETTINGS = tuple(CHOICES)
+VIEWS: Mapping[str, tuple[Value, ...]] = {
     "axis": ("samples", "steps"),
     "scale": ("linear", "log"),
     "band": (False, True),
     "probes": (False, True),
 }
+SHOWN: Mapping[str, tuple[Value, ...]] = {**VIEWS, "language": LANGUAGES}
 LINES = ("micro-batches", "accumulated", "smoothed", "log")  # what may be drawn of the run
-LANGUAGES = ("en", "zh")
+LISTS = {"lines": LINES, "settings": SETTINGS}
+STEP_COUNTS = ("opened", "steps")
+KEYS = (*SETTINGS, *SHOWN, *LISTS, *STEP_COUNTS)
+VERSION_1_NAMES = {  # what has another name since
+    "batch": "batch_size",
+    "accumulation": "accumulation_steps",
+    "average": "loss_average",
+    "knobs": "settings",
+}
 
 
-def _check(thing: object, choices: Mapping[str, tuple[object, ...]]) -> None:
-    for name, allowed in choices.items():
-        value = getattr(thing, name)
-        if not any(
-            value == a and isinstance(value, bool) == isinstance(a, bool) for a in allowed
-        ):  # 1 is not True here
-            raise ValueError(
-                f"{name} must be one of {', '.join(map(str, allowed))}, got {value!r}."
-            )
+def quoted(value: object) -> str:
+    """A wrong value as an error repeats it: not longer than a line."""
+    text = repr(value)
+    return text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}…"
+
+
+def _check_choice(name: str, value: object, allowed: Sequence[Value]) -> None:
+    for choice in allowed:
+        if value == choice and isinstance(value, bool) == isinstance(choice, bool):
+            return  # 1 is not True here
+    listed = ", ".join(map(str, allowed))
+    raise ValueError(f"{name} must be one of {listed}, got {quoted(value)}.")
 
 
 @dataclass(frozen=True)
-class Knobs:
-    """One run, as the learner spells it. Raises `ValueError` for a value that no knob has."""
+class Settings:
+    """One run, as the panel spells it. Raises `ValueError` for a value that is not in `CHOICES`."""
 
-    order: str = "file"  # order of the conversations
-    batch: int = 16  # conversations per optimiser step
-    accumulation: int = (
-        1  # micro-batches that a batch is cut into (as many as it has conversations, at most)
-    )
-    average: str = "tokens"  # over the tokens of the step, or MiniMind's mean over micro-batches
-    learning_rate: float = 5e-4
-    optimizer: str = "adamw"  # "none" is a frozen model
-    schedule: str = "minimind_2025"
-    epochs: int = 1
-    seed: int = 0
+    order: str = TrainConfig.order
+    batch_size: int = TrainConfig.batch_size
+    accumulation_steps: int = 1  # micro-batches of a batch; as many as conversations, at most
+    loss_average: str = TrainConfig.loss_average
+    learning_rate: float = TrainConfig.learning_rate
+    optimizer: str = TrainConfig.optimizer
+    schedule: str = TrainConfig.schedule
+    epochs: int = TrainConfig.epochs
+    seed: int = TrainConfig.seed
     pulse: int = 1  # how many times the learning rate is raised for a moment
     log_every: int = 8  # micro-batches between two lines of a MiniMind log; touches no run
 
     def __post_init__(self) -> None:
-        _check(self, CHOICES)
+        for name, allowed in CHOICES.items():
+            _check_choice(name, getattr(self, name), allowed)
 
-    def setup(self) -> Setup:
+    def spec(self) -> RunSpec:
         """What is to be run."""
-        parts = min(self.accumulation, self.batch)
-        cut = (
-            {}
-            if parts == 1
-            else {"micro_batch_size": self.batch // parts, "loss_average": self.average}
-        )
         config = TrainConfig(
             order=self.order,
-            batch_size=self.batch,
-            epochs=self.epochs,
-            optimizer=self.optimizer,
-            seed=self.seed,
+            batch_size=self.batch_size,
             learning_rate=self.learning_rate,
+            optimizer=self.optimizer,
             schedule=self.schedule,
-            **cut,
+            epochs=self.epochs,
+            seed=self.seed,
         )
-        return Setup(config, self.pulse)
+        parts = min(self.accumulation_steps, self.batch_size)
+        if parts > 1:
+            size = self.batch_size // parts
+            config = config.replace(micro_batch_size=size, loss_average=self.loss_average)
+        return RunSpec(config, self.pulse)
 
-    def changes(self) -> dict[str, object]:
-        """Knobs that are not at their defaults; the order always, since everything turns on it."""
+    def changes(self) -> dict[str, Value]:
+        """Settings that are not at their defaults; the order always, since all turns on it."""
         return {
             f.name: getattr(self, f.name)
             for f in dataclasses.fields(self)
@@ -108,10 +126,10 @@ class Knobs:
 
 @dataclass(frozen=True)
 class Pin:
-    """A run that stays: its name, its knobs, and, if it was stopped before its end, after how many steps."""
+    """A run that stays: its name, its settings, and after how many steps it was stopped, if so."""
 
     name: str
-    knobs: Knobs
+    settings: Settings
     steps: int | None = None
 
     def __post_init__(self) -> None:
@@ -121,163 +139,191 @@ class Pin:
 
 @dataclass(frozen=True)
 class LabState:
-    """The whole choice: a run, how it is shown, what it is compared with, and which knobs there are. Raises `ValueError`."""
+    """The whole choice: a run, how it is shown, and what it is compared with.
 
-    run: Knobs = field(default_factory=Knobs)
-    axis: str = "samples"  # x: conversations seen or optimiser steps
+    Raises `ValueError` for anything that a lab does not have.
+    """
+
+    run: Settings = field(default_factory=Settings)
+    axis: str = "samples"  # x: conversations read or optimizer steps
     scale: str = "linear"  # y
     band: bool = False  # shade the range over seeds
     probes: bool = False  # held-out losses below
-    lines: tuple[str, ...] = ("accumulated",)
-    opened: int | None = None  # step whose conversations are shown
-    knobs: tuple[str, ...] = KNOBS  # those that a panel shows
+    lines: tuple[str, ...] = ("accumulated",)  # one at least, or the run could not be seen
+    opened: int | None = None  # position of the step whose conversations are shown
+    steps: int | None = None  # of the run, where it was stopped before its end
+    settings: tuple[str, ...] = SETTINGS  # those that a panel shows
     language: str = "en"
     pins: tuple[Pin, ...] = ()
 
     def __post_init__(self) -> None:
-        _check(self, VIEWS | {"language": LANGUAGES})
-        for name, values, allowed in (("lines", self.lines, LINES), ("knobs", self.knobs, KNOBS)):
-            if unknown := [v for v in values if v not in allowed]:
+        for name, allowed in SHOWN.items():
+            _check_choice(name, getattr(self, name), allowed)
+        for name, known in LISTS.items():
+            values = getattr(self, name)
+            if unknown := [v for v in values if v not in known]:
                 raise ValueError(
-                    f"{name}: there is no {', '.join(map(str, unknown))}; choose from {', '.join(allowed)}."
+                    f"{name}: there is no {quoted(unknown[0])}; choose from {', '.join(known)}."
                 )
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} has something twice: {', '.join(values)}.")
+        if not self.lines:
+            raise ValueError(f"lines needs one of {', '.join(LINES)}, or nothing is drawn.")
         if self.opened is not None and self.opened < 0:
             raise ValueError(f"opened counts steps from 0, got {self.opened}.")
-        if len(self.pins) > MOST_PINS:
-            raise ValueError(f"at most {MOST_PINS} runs can be pinned, got {len(self.pins)}.")
+        if self.steps is not None and self.steps < 1:
+            raise ValueError(f"steps must be 1 or more, got {self.steps}.")
+        if len(self.pins) > MAX_PINS:
+            raise ValueError(f"at most {MAX_PINS} runs can be pinned, got {len(self.pins)}.")
 
     def to_string(self) -> str:
         """As one line: what is not at its default. The version stands for the defaults."""
-        plain = LabState()
-        pairs = [("lab", VERSION), *self.run.changes().items()]
-        pairs += [
-            (n, getattr(self, n))
-            for n in (*VIEWS, "language")
-            if getattr(self, n) != getattr(plain, n)
-        ]
-        pairs += [
-            (n, ",".join(getattr(self, n)))
-            for n in ("lines", "knobs")
-            if getattr(self, n) != getattr(plain, n)
-        ]
-        pairs += [] if self.opened is None else [("opened", self.opened)]
-        pairs += [
-            (
-                "pin",
-                urlencode(
-                    {
-                        "name": p.name,
-                        **p.knobs.changes(),
-                        **({} if p.steps is None else {"steps": p.steps}),
-                    }
-                ),
-            )
-            for p in self.pins
-        ]
+        default = LabState()
+        pairs: list[tuple[str, object]] = [("lab", VERSION), *self.run.changes().items()]
+        for name in (*SHOWN, *STEP_COUNTS):
+            if getattr(self, name) != getattr(default, name):
+                pairs.append((name, getattr(self, name)))
+        for name in LISTS:
+            if getattr(self, name) != getattr(default, name):
+                pairs.append((name, ",".join(getattr(self, name))))
+        for number, pin in enumerate(self.pins, start=1):
+            pairs.append((f"pin{number}.name", pin.name))
+            pairs += [(f"pin{number}.{k}", v) for k, v in pin.settings.changes().items()]
+            pairs += [] if pin.steps is None else [(f"pin{number}.steps", pin.steps)]
         return urlencode(pairs, safe=":,", quote_via=quote)
 
     @classmethod
     def from_string(cls, text: str) -> LabState:
-        """Inverse of `to_string`; what is left out is at its default. Raises `ValueError` for anything that a lab does not know."""
-        try:
-            pairs = parse_qsl(text.strip(), keep_blank_values=True, strict_parsing=True)
-        except ValueError:
+        """Inverse of `to_string`; what is left out is at its default.
+
+        A string of version 1 is read as well. Raises `ValueError` for anything that a lab does
+        not know.
+        """
+        values = _once(_pairs(text))
+        version = values.pop("lab", None)
+        if version == "1":
+            values = _from_version_1(text)
+        elif version != VERSION:
+            got = "no version" if version is None else quoted(version)
             raise ValueError(
-                f"{text[:60]!r} is no lab state: it is made of name=value, joined by &, and begins with lab={VERSION}."
-            ) from None
-        pins = tuple(_pin(value) for name, value in pairs if name == "pin")
-        values = _once([p for p in pairs if p[0] != "pin"])
-        if (version := values.pop("lab", None)) != VERSION:
-            raise ValueError(
-                f"a lab state begins with lab={VERSION}, this one has {version or 'no version'}; copy the whole line under the figure."
+                f"a lab state begins with lab={VERSION}, this one has {got}; "
+                "copy the whole line under the figure."
             )
-        run, rest = {k: values.pop(k) for k in KNOBS if k in values}, {}
-        for name in ("lines", "knobs"):
-            if name in values:
-                rest[name] = tuple(v for v in values.pop(name).split(",") if v)
-        if "opened" in values:
-            rest["opened"] = _number("opened", values.pop("opened"))
-        rest |= {
-            k: _chosen(k, values.pop(k), VIEWS | {"language": LANGUAGES})
-            for k in list(values)
-            if k in VIEWS or k == "language"
-        }
-        if values:
-            known = ", ".join((*KNOBS, *VIEWS, "language", "lines", "opened", "knobs", "pin"))
-            raise ValueError(f"a lab state has no {', '.join(values)}; it has {known}.")
-        return cls(run=_knobs(run), pins=pins, **rest)
+        pins = _pins(values)
+        if unknown := [name for name in values if name not in KEYS]:
+            raise ValueError(
+                f"a lab state has no {quoted(unknown[0])}; it has {', '.join(KEYS)}, pin1.name …"
+            )
+        rest: dict[str, object] = {n: _choice(n, values[n], SHOWN) for n in SHOWN if n in values}
+        rest |= {n: _number(n, values[n]) for n in STEP_COUNTS if n in values}
+        rest |= {n: tuple(filter(None, values[n].split(","))) for n in LISTS if n in values}
+        return dataclasses.replace(cls(run=_settings(values), pins=pins), **rest)
 
 
-def _once(pairs: list[tuple[str, str]]) -> dict[str, str]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        names = [name for name, _ in pairs]
+def _pairs(text: str) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(text.strip(), keep_blank_values=True, strict_parsing=True)
+    except ValueError:
         raise ValueError(
-            f"given twice in a lab state: {', '.join(sorted({n for n in names if names.count(n) > 1}))}."
-        )
+            f"{quoted(text)} is no lab state: it is made of name=value, joined by &, "
+            f"and begins with lab={VERSION}."
+        ) from None
+
+
+def _once(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    names = [name for name, _ in pairs if name != "pin"]  # version 1 repeats that one
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"given twice in a lab state: {quoted(', '.join(twice))}.")
+    return dict(pairs)
+
+
+def _from_version_1(text: str) -> dict[str, str]:
+    """The values of a version 1 string, under the names of today."""
+    values = {}
+    number = 0
+    for name, value in _pairs(text):
+        if name == "pin":
+            number += 1
+            for inner, text_of in _once(_pairs(value)).items():
+                values[f"pin{number}.{VERSION_1_NAMES.get(inner, inner)}"] = text_of
+        else:
+            values[VERSION_1_NAMES.get(name, name)] = value
+    del values["lab"]
+    if "settings" in values:
+        shown = values["settings"].split(",")
+        values["settings"] = ",".join(VERSION_1_NAMES.get(n, n) for n in shown)
+    if values.get("lines") == "":  # version 1 could hide every line
+        del values["lines"]
     return values
 
 
-def _chosen(name: str, text: str, choices: Mapping[str, tuple[object, ...]]) -> object:
-    """The allowed value that is written as `text`."""
+def _pins(values: dict[str, str]) -> tuple[Pin, ...]:
+    """The pins, taken out of `values`; they are numbered from 1."""
+    by_number: dict[str, dict[str, str]] = {}
+    for name in [n for n in values if n.startswith("pin")]:
+        number, _, inner = name.removeprefix("pin").partition(".")
+        if inner not in (*SETTINGS, "name", "steps"):
+            raise ValueError(
+                f"{quoted(name)} is nothing that a pinned run has; it has "
+                f"pin1.name, pin1.steps and pin1. with any of {', '.join(SETTINGS)}."
+            )
+        by_number.setdefault(number, {})[inner] = values.pop(name)
+    if set(by_number) != {str(i + 1) for i in range(len(by_number))}:
+        raise ValueError(f"pins are numbered from 1, got {quoted(', '.join(by_number))}.")
+    return tuple(
+        Pin(pin.get("name", ""), _settings(pin), _number("steps", pin.get("steps")))
+        for _, pin in sorted(by_number.items(), key=lambda item: int(item[0]))
+    )
+
+
+def _settings(values: Mapping[str, str]) -> Settings:
+    chosen = {name: _choice(name, values[name], CHOICES) for name in SETTINGS if name in values}
+    return dataclasses.replace(Settings(), **chosen)
+
+
+def _choice(name: str, text: str, choices: Mapping[str, tuple[Value, ...]]) -> Value:
+    """The allowed value that is written as `text`; 5e-4 is 0.0005."""
     for value in choices[name]:
-        if str(value) == text or (
-            isinstance(value, float) and _as_float(text) == value
-        ):  # 5e-4 is 0.0005
+        if str(value) == text or (isinstance(value, float) and _is_number(text, value)):
             return value
-    raise ValueError(f"{name} must be one of {', '.join(map(str, choices[name]))}, got {text!r}.")
+    listed = ", ".join(map(str, choices[name]))
+    raise ValueError(f"{name} must be one of {listed}, got {quoted(text)}.")
 
 
-def _as_float(text: str) -> float | None:
+def _is_number(text: str, value: float) -> bool:
     try:
-        return float(text)
+        return float(text) == value
     except ValueError:
+        return False
+
+
+def _number(name: str, text: str | None) -> int | None:
+    if text is None:
         return None
-
-
-def _number(name: str, text: str) -> int:
-    if not text.isdecimal():
-        raise ValueError(f"{name} is a whole number of steps, got {text!r}.")
+    if not (text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS):
+        raise ValueError(f"{name} is a whole number of steps, got {quoted(text)}.")
     return int(text)
 
 
-def _knobs(values: Mapping[str, str]) -> Knobs:
-    return Knobs(**{name: _chosen(name, text, CHOICES) for name, text in values.items()})
-
-
-def _pin(text: str) -> Pin:
-    try:
-        values = _once(parse_qsl(text, keep_blank_values=True, strict_parsing=True))
-    except ValueError:
-        raise ValueError(
-            f"pin={text[:60]!r} names no run: it is made of name=value, joined by &, and quoted."
-        ) from None
-    name, steps = values.pop("name", ""), values.pop("steps", None)
-    if unknown := set(values) - set(KNOBS):
-        raise ValueError(
-            f"a pinned run has no {', '.join(sorted(unknown))}; it has name, steps, {', '.join(KNOBS)}."
-        )
-    return Pin(name, _knobs(values), None if steps is None else _number("steps", steps))
-
-
 PRESETS: Mapping[str, LabState] = {
-    # Issue #173: plain `python train_full_sft.py`, no shuffling, three epochs, a log that shows one micro-batch in many.
-    "as reported": LabState(Knobs(order="file", epochs=3), lines=("accumulated", "log")),
-    # Since 2025-10-23: shuffled, and anew in every epoch.
-    "as fixed": LabState(Knobs(order="shuffle", epochs=3), lines=("accumulated", "log")),
+    # Issue #173: plain `python train_full_sft.py`, no shuffling, and a log that shows one
+    # micro-batch in many. Three epochs.
+    "as reported": LabState(Settings(order="file", epochs=3), lines=("accumulated", "log")),
+    # Since 2025-10-23: another shuffle in every epoch.
+    "as fixed": LabState(Settings(order="shuffle", epochs=3), lines=("accumulated", "log")),
     # torchrun: a DistributedSampler whose set_epoch is never called.
     "maintainer's launcher": LabState(
-        Knobs(order="shuffle_once", epochs=3), lines=("accumulated", "log")
+        Settings(order="shuffle_once", epochs=3), lines=("accumulated", "log")
     ),
-    "buffer": LabState(Knobs(order="buffer:128"), band=True),
-    "tiny batch": LabState(Knobs(batch=4), lines=("accumulated", "smoothed")),
-    "huge batch": LabState(Knobs(batch=256)),
-    "true instability": LabState(Knobs(order="shuffle", pulse=40), probes=True),
+    "buffer": LabState(Settings(order="buffer:128"), band=True),
+    "tiny batch": LabState(Settings(batch_size=4), lines=("accumulated", "smoothed")),
+    "huge batch": LabState(Settings(batch_size=256)),
+    "true instability": LabState(Settings(order="shuffle", pulse=40), probes=True),
 }
 
 
 def preset(name: str) -> LabState:
     """A named choice. Raises `ValueError` for an unknown name."""
     if name not in PRESETS:
-        raise ValueError(f"no preset {name!r}; presets are {', '.join(PRESETS)}.")
+        raise ValueError(f"no preset {quoted(name)}; presets are {', '.join(PRESETS)}.")
     return PRESETS[name]
