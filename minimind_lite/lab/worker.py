@@ -3,19 +3,20 @@
 A notebook's kernel does one thing at a time: while it trains it cannot hear a button. So the
 training loop runs on its own thread, on a *lease*: whoever watches renews it, a moment at a time,
 and takes the records that have come in. Pause and Stop are heard at once, since the watcher's
-thread is never busy; a page that was closed renews nothing, and training ends with the lease.
+thread is never busy. A page that was closed renews nothing, and training ends with the lease.
 The thread touches no widget and no figure.
 """
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
 from collections.abc import Callable, Iterator
 
-import torch
-
 from minimind_lite.records import StepRecord
+
+EXIT_TIMEOUT = 5.0  # seconds that a program which ends waits for the step in flight
 
 
 class Closed(Exception):
@@ -25,22 +26,26 @@ class Closed(Exception):
 class LiveRun:
     """Step records as they come from a thread; nothing is trained before `lease` or `allow`.
 
-    `begin` makes the records (so that even loading the model is the thread's work); it is given the
-    run, whose `check` it may call in the middle of a step. `after` is an earlier run that was closed:
-    its end is waited for, so that two never train at once.
+    `begin` makes the records (so that even loading the model is the thread's work). It is given
+    the run, whose `check` it may call in the middle of a step. `after` is an earlier run that was
+    closed: its end is waited for, so that two never train at once.
     """
 
     def __init__(
         self, begin: Callable[[LiveRun], Iterator[StepRecord]], *, after: LiveRun | None = None
     ) -> None:
-        self._begin, self._after = begin, after
+        self._begin = begin
+        self._after = after
         self._changed = threading.Condition()
-        self._until, self._allowed, self._closed = 0.0, 0, False
+        self._until = 0.0  # on the monotonic clock: trains until then
+        self._allowed = 0  # steps to train, whatever the clock says
         self._records: list[StepRecord] = []
-        self._ended, self._error, self._busy = False, None, False
+        self._error: Exception | None = None
+        self._closed = self._ended = self._busy = False
         self._thread = threading.Thread(
             target=self._work, name="minimind-lite-training", daemon=True
         )
+        atexit.register(self._at_exit)
         self._thread.start()
 
     @property
@@ -56,7 +61,7 @@ class LiveRun:
             return self._busy and not self._ended
 
     def lease(self, seconds: float) -> None:
-        """Train for as many seconds from now on; a later call sets the end anew, 0 pauses after the step in flight."""
+        """Train for so many seconds from now on; a later call resets the deadline, 0 pauses."""
         with self._changed:
             self._until = time.monotonic() + seconds
             if not seconds:
@@ -70,7 +75,10 @@ class LiveRun:
             self._changed.notify_all()
 
     def take(self, *, wait: float = 0.0) -> list[StepRecord]:
-        """Records that have come since the last call; waits up to `wait` seconds for one. Raises what training raised."""
+        """Records that have come since the last call; waits up to `wait` seconds for one.
+
+        Raises, once, what training raised.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._records or self._ended, timeout=wait)
             taken, self._records = self._records, []
@@ -80,13 +88,14 @@ class LiveRun:
             return taken
 
     def close(self) -> None:
-        """End it; returns at once. The step in flight is thrown away."""
+        """End it; returns at once. The step in flight is thrown away, and so is an error."""
         with self._changed:
-            self._closed, self._ended, self._records = True, True, []
+            self._closed = self._ended = True
+            self._records, self._error = [], None
             self._changed.notify_all()
 
     def check(self) -> None:
-        """Raises `Closed` where the run was closed; may be called from any thread, as often as one likes."""
+        """Raises `Closed` where the run was closed; any thread may call it, at any time."""
         if self._closed:
             raise Closed
 
@@ -95,11 +104,12 @@ class LiveRun:
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
-    def _wanted(self) -> bool:
-        return self._allowed > 0 or time.monotonic() < self._until
+    def _at_exit(self) -> None:
+        """A thread that computes while the interpreter goes down would crash it."""
+        self.close()
+        self.join(EXIT_TIMEOUT)
 
     def _work(self) -> None:
-        torch.set_num_threads(1)  # a setting of each thread; as in the recorded runs
         if self._after is not None:
             self._after.join()
             self._after = None
@@ -111,16 +121,17 @@ class LiveRun:
         except Closed:
             pass
         except Exception as error:  # whatever it is, it belongs to whoever takes the records
-            with self._changed:
-                self._error, self._ended = error, True
-                self._changed.notify_all()
+            self._fail(error)
         finally:
             if hasattr(steps, "close"):
                 steps.close()  # here, on the thread that ran it, so that its workers end with it
+            atexit.unregister(self._at_exit)
 
     def _may_go_on(self) -> bool:
         with self._changed:
-            self._changed.wait_for(lambda: self._ended or self._wanted())
+            self._changed.wait_for(
+                lambda: self._ended or self._allowed > 0 or time.monotonic() < self._until
+            )
             self._busy = not self._ended
             return self._busy
 
@@ -133,4 +144,9 @@ class LiveRun:
                 self._ended = True
             else:
                 self._records.append(record)
+            self._changed.notify_all()
+
+    def _fail(self, error: Exception) -> None:
+        with self._changed:
+            self._error, self._ended = None if self._closed else error, True
             self._changed.notify_all()
