@@ -1,0 +1,327 @@
+"""The panel of a lab at work: what its controls do, and how it comes to show what the session says.
+
+Every callback goes through `act`: it holds the session's lock, since some kernels run callbacks on
+a second thread; it repaints; and it shows an error in the panel, since nobody would see it
+elsewhere. A control that the lab itself sets, while it paints, changes nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import ipywidgets as W
+import numpy as np
+
+from minimind_lite.lab.compare import comparison_page
+from minimind_lite.lab.curves import Curve
+from minimind_lite.lab.i18n import say
+from minimind_lite.lab.session import LEASE, LabSession
+from minimind_lite.lab.state import CHOICES, SETTINGS, LabState, Value
+from minimind_lite.lab.state import preset as named_preset
+from minimind_lite.lab.status import status_text
+from minimind_lite.lab.step_page import step_page
+from minimind_lite.lab.templates import render
+from minimind_lite.lab.widgets import OWN_CLOCK, Panel, show
+from minimind_lite.spikes import WINDOW
+
+Action = Callable[[], object]
+
+
+def nothing() -> None:
+    """An action that only repaints."""
+
+
+class LabView:
+    """The panel of one session.
+
+    `picture` gives the figure as PNG with its sentence; `start` does something that trains, after
+    it has ended the runs of other labs.
+    """
+
+    def __init__(
+        self,
+        session: LabSession,
+        *,
+        picture: Callable[[], tuple[bytes, str]],
+        start: Callable[[Action], None],
+    ) -> None:
+        state = session.state
+        self.session = session
+        self.panel = Panel(state, presets=state.settings == SETTINGS)
+        self._picture = picture
+        self._start = start
+        self._closed = self._painting = False
+        self._last_tick = 0.0
+        self._compared: tuple[Curve, Curve] | None = None
+        self._opened: tuple[object, ...] = ()  # what the page of the opened step was made of
+        self._spikes: list[int] = []  # positions that the spike buttons open
+        self._wire(self.panel)
+        self.act(nothing)
+
+    def close(self) -> None:
+        """Close every widget; a late click then does nothing."""
+        with self.session.lock:
+            self._closed = True
+            self.panel.close()
+
+    def _wire(self, w: Panel) -> None:
+        s = self.session
+
+        def on_click(button: W.Button, action: Action) -> None:
+            button.on_click(lambda _: self.act(action))
+
+        def on_change(
+            widget: W.Widget, action: Callable[..., object], *first: object, trait: str = "value"
+        ) -> None:
+            widget.observe(lambda change: self.act(lambda: action(*first, change["new"])), trait)
+
+        for name, dropdown in w.settings.items():
+            on_change(dropdown, self._choose, name)
+        for name, view in w.views.items():
+            on_change(view, self._view, name)
+        for name, box in w.lines.items():
+            on_change(box, s.show_line, name)
+        for i, (field, remover) in enumerate(zip(w.pin_names, w.pin_removers)):
+            on_change(field, s.rename, i)
+            on_click(remover, lambda i=i: self._remove(i))
+        on_change(w.preset, self._choose_preset)
+        on_change(w.state, self._load)
+        on_change(w.box, self._views_counted, trait="_view_count")
+        on_click(w.language, self._other_language)
+        w.on_spike = lambda number: self.act(lambda: s.open(self._spikes[number]))
+        w.clock.observe(lambda _: self._tick(), "value")
+        if OWN_CLOCK:  # its own buttons are Run and Pause; a tick starts nothing
+            w.clock.observe(lambda change: self._clock_pressed(change["new"]), "_playing")
+        w.buttons["run"].on_click(lambda _: self._train(s.start))
+        w.buttons["step"].on_click(lambda _: self._train(s.step))
+        actions = {
+            "pause": s.pause,
+            "stop": s.stop,
+            "reset": self._reset,
+            "pin": s.pin,
+            "compare": self._compare,
+            "hide": self._hide_comparison,
+            "previous": lambda: self._walk(-1),
+            "next": lambda: self._walk(1),
+            "close": lambda: s.open(None),
+        }
+        for name, action in actions.items():
+            on_click(w.buttons[name], action)
+
+    def act(self, action: Action, *, tick: bool = False) -> None:
+        """Do something under the session's lock and repaint; an error is shown in the panel.
+
+        A tick does not wait for the lock: the next one will do. Nor does it take an error away, or
+        repaint where nothing is new.
+        """
+        if not self.session.lock.acquire(blocking=not tick):
+            return
+        try:
+            if self._closed or self._painting:
+                return
+            before = (self.session.status, len(self.session.current.run or ()))
+            error = self._error_of(action)
+            unchanged = before == (self.session.status, len(self.session.current.run or ()))
+            if not (tick and unchanged):
+                error = self._error_of(self._paint) or error
+            if error or not tick:
+                self.panel.error.value = error
+        finally:
+            self.session.lock.release()
+
+    def _error_of(self, action: Action) -> str:
+        """Do something; what went wrong, as HTML, "" if nothing did."""
+        try:
+            action()
+        except Exception as error:
+            text = str(error)
+            if not isinstance(error, ValueError):
+                text = f"{type(error).__name__}: {error}"
+            language = self.session.state.language
+            return render(
+                "status.html", language, _status(text, "alert", say(language, "label.error"))
+            )
+        return ""
+
+    def _train(self, action: Action) -> None:
+        self._last_tick = time.monotonic()
+        self._start(lambda: self.act(action))
+
+    def _clock_pressed(self, playing: bool) -> None:
+        with self.session.lock:
+            if self._painting:
+                return
+        if playing:
+            self._train(self.session.start)
+        else:
+            self.act(self.session.pause)
+
+    def _tick(self) -> None:
+        self._last_tick = time.monotonic()
+        self.act(self.session.tick, tick=True)
+
+    def _views_counted(self, count: int) -> None:
+        """Pause where nobody watches: the panel is gone, or has come back to a run without ticks."""
+        silent = time.monotonic() - self._last_tick > LEASE
+        if self.session.status == "running" and (count == 0 or silent):
+            self.session.pause()
+
+    def _choose(self, name: str, value: Value) -> None:
+        self.session.choose(replace(self.session.state.run, **{name: value}))
+
+    def _view(self, name: str, value: Value) -> None:
+        self.session.view(replace(self.session.state, **{name: value}))
+
+    def _choose_preset(self, name: str) -> None:
+        if name:
+            chosen, state = named_preset(name), self.session.state
+            self.session.choose(chosen.run)
+            kept = {n: getattr(state, n) for n in ("language", "settings", "pins")}
+            self.session.view(replace(chosen, **kept))
+
+    def _load(self, text: str) -> None:
+        """What was pasted into the state's field; the panel keeps the settings that it shows."""
+        loaded = LabState.from_string(text)
+        self._hide_comparison()
+        self.session.load(replace(loaded, settings=self.session.state.settings))
+
+    def _other_language(self) -> None:
+        state = self.session.state
+        before, now = state.language, "zh" if state.language == "en" else "en"
+        self.session.view(replace(state, language=now))
+        if self._compared is not None:
+            a, b = self._compared
+            renamed = a.renamed(before=before, now=now), b.renamed(before=before, now=now)
+            self._show_comparison(*renamed)
+
+    def _reset(self) -> None:
+        self._hide_comparison()
+        self.session.reset()
+
+    def _remove(self, index: int) -> None:
+        removed = self.session.pinned[index : index + 1]
+        if self._compared is not None and any(curve in self._compared for curve in removed):
+            self._hide_comparison()
+        self.session.remove(index)
+
+    def _walk(self, by: int) -> None:
+        opened = self.session.state.opened
+        if opened is not None:
+            self.session.open(max(opened + by, 0))
+
+    def _compare(self) -> None:
+        curves = self.session.curves()
+        keys = [dropdown.value for dropdown in self.panel.pair.values()]
+        if len(set(keys)) < 2 or not set(keys) <= set(curves):
+            raise ValueError(say(self.session.state.language, "refuse.two_runs"))
+        self._show_comparison(curves[keys[0]], curves[keys[1]])
+
+    def _show_comparison(self, a: Curve, b: Curve) -> None:
+        self._compared = a, b
+        if a.run is not None and b.run is not None:
+            names, language = (a.name, b.name), self.session.state.language
+            page = comparison_page(a.run, b.run, names=names, language=language)
+            self.panel.comparison.value = page
+
+    def _hide_comparison(self) -> None:
+        self._compared = None
+        self.panel.comparison.value = ""
+
+    # Painting: every widget as the session says
+
+    def _paint(self) -> None:
+        self._painting = True
+        try:
+            self._paint_all(self.panel)
+        finally:
+            self._painting = False
+
+    def _paint_all(self, w: Panel) -> None:
+        s, language = self.session, self.session.state.language
+        if w.language_shown != language:
+            w.set_language(language)
+        w.image.value, summary = self._picture()
+        role = "" if s.status == "running" else "status"  # a reader would never be silent
+        w.sentence.value = render("status.html", language, _status(summary))
+        w.status.value = render("status.html", language, _status(status_text(s), role))
+        w.show_choice(s.state, self._unrecorded())
+        w.state.value = s.drawn.to_string()
+        running = s.status == "running"
+        w.buttons["run"].disabled = running
+        w.buttons["pause"].disabled = not running
+        w.buttons["stop"].disabled = s.live is None
+        show(w.buttons["hide"], self._compared is not None)
+        if not running:
+            w.stop_clock()
+        elif not OWN_CLOCK:
+            w.clock.playing = True
+        self._paint_spikes(w)
+        w.show_pins([p.name for p in s.pinned], [self._pin_note(p) for p in s.pinned])
+        self._paint_pair(w)
+        self._paint_page(w)
+
+    def _unrecorded(self) -> frozenset[tuple[str, Value]]:
+        """Options that would lead to a run that is not recorded."""
+        run, has = self.session.state.run, self.session.materials.has
+        return frozenset(
+            (name, value)
+            for name in self.session.state.settings
+            for value in CHOICES[name]
+            if value != getattr(run, name) and not has(replace(run, **{name: value}).spec())
+        )
+
+    def _pin_note(self, pin: Curve) -> str:
+        language = self.session.state.language
+        return "" if pin.run else say(language, "refuse.pin_missing", name=pin.name)
+
+    def _paint_spikes(self, w: Panel) -> None:
+        """A button per spike of the run of the moment, or for its highest step."""
+        run, events = self.session.current.run, self.session.events()
+        language = self.session.state.language
+        labels = [
+            say(language, "label.spike", i=i, height=event.peak_height, z=event.z)
+            for i, event in enumerate(events, start=1)
+        ]
+        self._spikes = [event.peak for event in events]
+        if run is not None:
+            first = WINDOW if len(run) > WINDOW else 0  # before that, the model is still new
+            highest = first + int(np.argmax(run.loss[first:]))
+            if not any(event.start <= highest < event.stop for event in events):
+                labels.append(say(language, "label.highest"))
+                self._spikes.append(highest)
+        w.show_spikes(labels, [say(language, "help.open", step=step) for step in self._spikes])
+
+    def _paint_pair(self, w: Panel) -> None:
+        language, curves = self.session.state.language, self.session.curves()
+        texts = {"now": "label.this_run", "before": "label.last_run"}
+        labels = {
+            key: say(language, texts[key], name=curve.name) if key in texts else curve.name
+            for key, curve in curves.items()
+        }
+        chosen = [dropdown.value for dropdown in w.pair.values()]
+        if len(set(chosen)) < 2 or not set(chosen) <= set(curves):
+            earlier = [key for key in ("before", "pin 0") if key in curves]
+            chosen = ([*earlier, "now"] * 2)[:2]
+        w.show_pair(labels, chosen)
+
+    def _paint_page(self, w: Panel) -> None:
+        """The conversations of the opened step."""
+        opened, run = self.session.state.opened, self.session.current.run
+        language = self.session.state.language
+        record = None
+        if run is not None and opened is not None and opened < len(run):
+            record = run.records[opened]
+        if (record, language) == self._opened:
+            return
+        self._opened = (record, language)
+        show(w.walk, record is not None)
+        w.page.value = ""
+        if run is not None and opened is not None and record is not None:
+            step = self.session.materials.inspector().open(run, opened)
+            w.page.value = step_page(step, language=language)
+
+
+def _status(text: str, role: str = "", title: str = "") -> dict[str, str]:
+    return {"text": text, "role": role, "title": title}
