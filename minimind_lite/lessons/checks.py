@@ -32,7 +32,7 @@ def texts(key: str, kind: str) -> dict[str, str]:
     if name not in tables:
         known = ", ".join(f"{lesson}-{n}" for n in tables) or "none"
         raise ValueError(f"no {kind} with the key {key!r}; lesson {lesson!r} has {known}.")
-    flat = {}
+    flat: dict[str, str] = {}
     for title, text in tables[name].items():
         flat |= {title: text} if isinstance(text, str) else _dotted(title, text)
     return flat

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,10 @@ from minimind_lite.plots.base import MARK, Plot, canvas
 from minimind_lite.records import Run
 from minimind_lite.science import evidence as ev
 from minimind_lite.science import procedures, segment_metrics
-from minimind_lite.science.rules import HARM, SAME
 from minimind_lite.science.evidence import Evidence
 from minimind_lite.science.experiments import PULSE
 from minimind_lite.science.intervals import Interval, interval_over_seeds
+from minimind_lite.science.rules import HARM, SAME
 from minimind_lite.science.segment_metrics import Reading
 from minimind_lite.science.store import Trial
 from minimind_lite.science.trials import SharedData
@@ -49,7 +49,7 @@ TOLERANCE = 0.03  # nats: a median over a slightly different window
 # Three views of one file
 
 
-def _readings(records: Evidence) -> dict[str, list[Mapping[str, Reading]]]:
+def _readings(records: Evidence) -> dict[str, list[dict[str, Reading]]]:
     """Readings of every layout in each view of its file."""
     seeds, readings = records.common(*VIEWS.values()), {}
     for view, which in VIEWS.items():
@@ -64,7 +64,9 @@ def view_heights(records: Evidence) -> dict[str, dict[str, Interval]]:
     """Height of each segment in each of the three views, nats, over layouts."""
     return {
         view: {
-            _name(label): interval_over_seeds(np.array([layout[label].height for layout in layouts]))
+            _name(label): interval_over_seeds(
+                np.array([layout[label].height for layout in layouts])
+            )
             for label in (*LARGE, "en_tiny")
         }
         for view, layouts in _readings(records).items()
@@ -126,7 +128,7 @@ def rises_inside(records: Evidence) -> list[dict[str, object]]:
         values = [rise[label] for rise in rises if label in rise]
 
         def left(trial: Trial, label: str = label) -> float:
-            return segment_metrics.read(trial.run)[label].harm
+            return trial.readings[label].harm
 
         if values:
             table.append(
@@ -379,6 +381,7 @@ def check_twin(answer: object, records: Evidence, *, seed: int) -> bool:
         return Exercise("04-4").refuse(answer)
     settings = PULSE | {"rows": "base", "factor": float(answer), "after": 8}
     run = procedures.pulse(SharedData(), seed, settings).run
+    assert run is not None
     pulse = Trial("E2", "your pulse", seed, {}, {}, run)
     wanted = ev.event_height(records.trial(*HARD, seed))
     return twin_verdict(ev.event_height(pulse), rise=ev.probe_rise(pulse), wanted=wanted)

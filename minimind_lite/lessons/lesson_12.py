@@ -44,7 +44,13 @@ def causes() -> dict[str, str]:
 def mysteries() -> dict[str, Run]:
     """The mystery runs by letter."""
     recordings = Recordings()
-    return {letter: recordings.run(s.spec()) for letter, (s, _) in MYSTERIES.items()}
+    return {letter: _mystery(recordings, letter) for letter in MYSTERIES}
+
+
+def _mystery(recordings: Recordings, letter: str) -> Run:
+    run = recordings.run(MYSTERIES[letter][0].spec())
+    assert run is not None, f"the run of mystery {letter} is not recorded"
+    return run
 
 
 def curves(runs: Mapping[str, Run]) -> Plot:
@@ -138,7 +144,7 @@ def check_state(answer: object, letter: str) -> bool:
     if not isinstance(answer, str):
         return exercise.refuse(answer)
     recordings = Recordings()
-    wanted = recordings.run(MYSTERIES[letter][0].spec())
+    wanted = _mystery(recordings, letter)
     try:
         run = recordings.run(LabState.from_string(answer.strip()).run.spec())
     except ValueError as error:
