@@ -5,8 +5,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from minimind_lite.conversations import BadLine, ReadReport, read
 from minimind_lite.files import shipped
+from minimind_lite.files.jsonl import BadLine, ReadReport, read
 from minimind_lite.lessons.checks import Exercise, is_whole
 from minimind_lite.segments import domain_name, domains
 

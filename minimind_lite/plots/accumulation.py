@@ -19,6 +19,7 @@ from minimind_lite.plots.base import (
     counted,
     drawable,
     legend_right,
+    note,
 )
 from minimind_lite.science import laws
 
@@ -26,13 +27,7 @@ PART_COLORS = ("#0072B2", "#E69F00", "#009E73", LIGHT_GREY)
 SMALLEST = 1e-17  # a gap of zero has no place on a log axis
 
 
-def three_means(
-    counts: Sequence[int],
-    means: Sequence[float],
-    *,
-    title: str = "",
-    size: tuple[float, float] = (9.5, 4.2),
-) -> Plot:
+def three_means(counts: Sequence[int], means: Sequence[float], *, title: str = "") -> Plot:
     """Micro-batches as blocks, as wide as their tokens and as high as their loss.
 
     Lines: the last one's loss, the mean of means, and sum / tokens.
@@ -43,7 +38,7 @@ def three_means(
         "mean of means": (laws.mean_of_means(n * m, n), LOOKS[3]),
         "sum of losses / tokens": (laws.token_mean(n * m, n), LOOKS[0]),
     }
-    with canvas(size) as (figure, (ax,)):
+    with canvas((9.5, 4.2)) as (figure, (ax,)):
         _draw_blocks(ax, n, m)
         for name, (value, look) in lines.items():
             ax.axhline(value, color=look.color, ls=look.dash, lw=2.2, label=f"{name}: {value:.2f}")
@@ -74,30 +69,19 @@ def _draw_blocks(ax: Axes, widths: np.ndarray, heights: np.ndarray) -> None:
         )
 
 
-def gradient_gaps(
-    gaps: Mapping[str, Mapping[int, float]],
-    *,
-    title: str = "",
-    size: tuple[float, float] = (9.5, 4.2),
-) -> Plot:
+def gradient_gaps(gaps: Mapping[str, Mapping[int, float]], *, title: str = "") -> Plot:
     """How far the gradient of a cut batch is from that of the whole batch, relative, log scale.
 
     `gaps` by the way of averaging, then by the conversations in a micro-batch.
     """
     sizes = sorted({k for by_size in gaps.values() for k in by_size})
-    with canvas(size) as (figure, (ax,)):
+    with canvas((9.5, 4.2)) as (figure, (ax,)):
         for (name, by_size), look in zip(gaps.items(), LOOKS):
             x, y = [sizes.index(k) for k in by_size], [max(v, SMALLEST) for v in by_size.values()]
             color, dash, marker = look
             ax.plot(x, y, c=color, ls=dash, marker=marker, ms=9, label=drawable(name))
         ax.axhline(1e-6, color=GREY, lw=1, ls=":")
-        ax.annotate(
-            "limit: one part in a million",
-            (0, 1e-6),
-            xytext=(0, 5),
-            textcoords="offset points",
-            fontsize=11,
-        )
+        note(ax, "limit: one part in a million", (0, 1e-6), align="left")
         ax.set(yscale="log", ylim=(SMALLEST, 10), title=drawable(title))
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}"))
         ax.set(xlabel="conversations in a micro-batch", ylabel="difference / largest entry")
@@ -112,10 +96,7 @@ def gradient_gaps(
 
 
 def bias_scatter(
-    cuts: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]],
-    *,
-    title: str = "",
-    size: tuple[float, float] = (9.5, 4.6),
+    cuts: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]], *, title: str = ""
 ) -> Plot:
     """Mean of means minus token mean of every step, against the most it could be.
 
@@ -126,7 +107,7 @@ def bias_scatter(
         name: np.array([bias_and_limit(sums, counts) for sums, counts in steps])
         for name, steps in cuts.items()
     }
-    with canvas(size) as (figure, (ax,)):
+    with canvas((9.5, 4.6)) as (figure, (ax,)):
         for (name, xy), look in zip(points.items(), LOOKS[1:]):
             ax.plot(
                 xy[:, 1],
@@ -165,16 +146,11 @@ def bias_and_limit(sums: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
     return bias, float(n.std() / n.mean() * (s / n).std())
 
 
-def memory_bars(
-    bars: Mapping[str, Mapping[str, float]],
-    *,
-    title: str = "",
-    size: tuple[float, float] | None = None,
-) -> Plot:
+def memory_bars(bars: Mapping[str, Mapping[str, float]], *, title: str = "") -> Plot:
     """Stacked bars of bytes, in MB (10^6 bytes): `bars` by setting, then by part."""
     parts = list(next(iter(bars.values())))
     totals = {name: sum(by_part.values()) / 1e6 for name, by_part in bars.items()}
-    with canvas(size or (9.5, 1.6 + 0.5 * len(bars))) as (figure, (ax,)):
+    with canvas((9.5, 1.6 + 0.5 * len(bars))) as (figure, (ax,)):
         left = np.zeros(len(bars))
         for part, color, hatch in zip(parts, PART_COLORS, HATCHES):
             values = np.array([by_part[part] / 1e6 for by_part in bars.values()])

@@ -121,7 +121,7 @@ def rendering() -> Iterator[None]:
         family = cjk_font()
         fonts = ["DejaVu Sans"] if family is None else ["DejaVu Sans", family]
         with matplotlib.rc_context():
-            matplotlib.rcParams.update(STYLE)
+            matplotlib.rcParams.update(STYLE)  # type: ignore[arg-type]
             matplotlib.rcParams["font.family"] = fonts
             yield
 
@@ -198,6 +198,19 @@ def legend_right(ax: Axes, handles: Sequence[Artist] | None = None) -> None:
     ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=11)
 
 
+def note(ax: Axes, text: str, xy: tuple[float, float], *, align: str = "center") -> None:
+    """A text a little above a point."""
+    ax.annotate(
+        text,
+        xy,
+        xytext=(0, 6),
+        textcoords="offset points",
+        ha=align,
+        va="bottom",
+        fontsize=11,
+    )
+
+
 def draw_strip(
     ax: Axes, run: Run, *, segments: Sequence[Segment], axis: str = "samples", label: str = ""
 ) -> None:
@@ -226,15 +239,8 @@ def mark_spike(ax: Axes, runs: Sequence[Run], *, event: SpikeEvent, axis: str, l
     peak = runs[0].loss[event.peak]
     ax.plot(x, peak, marker="v", color=MARK, ms=7, ls="none", zorder=5)
     if label:
-        ax.annotate(
-            f"+{event.peak_height:.2f} nats\nz = {event.z:.0f}",
-            (x, max(run.loss[near].max(initial=peak) for run in runs)),
-            xytext=(0, 6),
-            textcoords="offset points",
-            ha="center",
-            va="bottom",
-            fontsize=11,
-        )
+        top = max(run.loss[near].max(initial=peak) for run in runs)
+        note(ax, f"+{event.peak_height:.2f} nats\nz = {event.z:.0f}", (x, top))
 
 
 def shade_segments(ax: Axes, segments: Sequence[Segment], *, alpha: float = 0.3) -> None:

@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.patches import Patch
 
 from minimind_lite import spikes
-from minimind_lite.log_views import Curve
 from minimind_lite.plots.base import (
     LOOKS,
     MARK,
@@ -26,6 +25,7 @@ from minimind_lite.plots.base import (
     shade_segments,
 )
 from minimind_lite.records import Run
+from minimind_lite.science.log_views import Curve
 from minimind_lite.segments import Segment, off_domain
 from minimind_lite.spikes import SpikeEvent
 
@@ -40,7 +40,6 @@ def loss_curve(
     strips: Sequence[str] | None = None,
     axis: str = "samples",
     title: str = "",
-    size: tuple[float, float] = (10, 5),
 ) -> Plot:
     """Training loss of up to five runs on one pair of axes.
 
@@ -54,7 +53,8 @@ def loss_curve(
             "leave some out."
         )
     striped = (list(runs)[:1] if strips is None else list(strips)) if segments else []
-    with canvas(size, rows=1 + len(striped), heights=[12, *[1] * len(striped)]) as (figure, axes):
+    n = len(striped)
+    with canvas((10, 4.5 + n / 2), rows=1 + n, heights=[12, *[1] * n]) as (figure, axes):
         ax, *below = axes
         for (label, run), look in zip(runs.items(), LOOKS):
             ax.plot(positions(run, axis), run.loss, c=look.color, ls=look.dash, lw=1.6, label=label)
@@ -107,14 +107,13 @@ def losses_by_row(
     epoch: int = 0,
     smooth: int = 32,
     title: str = "",
-    size: tuple[float, float] = (10, 5),
 ) -> Plot:
     """Loss of each conversation against its row in the file, whatever order it was trained in.
 
     Dots are the conversations of the first run, lines the running median over `smooth` rows.
     """
     losses = {label: run.losses_by_row(n_rows, epoch) for label, run in runs.items()}
-    with canvas(size) as (figure, (ax,)):
+    with canvas((10, 5)) as (figure, (ax,)):
         shade_segments(ax, segments, alpha=0.25)
         for segment in segments:
             ax.text(
@@ -207,12 +206,7 @@ def _logged_course(name: str, curve: Curve, detect: bool) -> str:
 
 
 def compare_detectors(
-    values: Sequence[float],
-    *,
-    window: int,
-    n_sigma: float = 7.0,
-    title: str = "",
-    size: tuple[float, float] = (10, 4.6),
+    values: Sequence[float], *, window: int, n_sigma: float = 7.0, title: str = ""
 ) -> Plot:
     """One series under two detectors: a rolling mean, and the robust z of `spikes`.
 
@@ -226,7 +220,7 @@ def compare_detectors(
     base = spikes.baseline(x, window=window)
     limit = base.median + np.maximum(spikes.THRESHOLD * base.sigma, spikes.MIN_HEIGHT)
     robust, steps = np.flatnonzero(base.flagged), np.arange(window, len(x))
-    with canvas(size) as (figure, (ax,)):
+    with canvas((10, 4.6)) as (figure, (ax,)):
         ax.plot(x, color="#111111", lw=1.4, label="the curve")
         label = f"rolling mean + {n_sigma:g} deviations"
         ax.plot(steps, mean + reach, c=ROLLING, ls="--", lw=1.8, label=label)

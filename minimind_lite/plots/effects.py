@@ -9,7 +9,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from minimind_lite.plots.base import GREY, LOOKS, Plot, canvas, counted, drawable, legend_right
+from minimind_lite.plots.base import (
+    GREY,
+    LOOKS,
+    Plot,
+    canvas,
+    counted,
+    drawable,
+    legend_right,
+    note,
+)
 from minimind_lite.science.intervals import Interval
 
 COLOR = "#0072B2"
@@ -30,10 +39,9 @@ def bar_chart(
     colors: Mapping[str, str] | None = None,
     limits: tuple[float, float] | None = None,
     digits: int = 2,
-    size: tuple[float, float] | None = None,
 ) -> Plot:
     """Horizontal bars with their numbers; `limits` are those of the axis. Labels may be Chinese."""
-    with canvas(size or (9, 1.4 + 0.42 * len(values))) as (figure, (ax,)):
+    with canvas((9, 1.4 + 0.42 * len(values))) as (figure, (ax,)):
         bars = ax.barh(
             [drawable(name) for name in values],
             list(values.values()),
@@ -58,7 +66,6 @@ def forest(
     effects: bool = False,
     one_scale: bool = False,
     digits: int = 2,
-    size: tuple[float, float] | None = None,
 ) -> Plot:
     """Mean and interval of variants (rows, top to bottom), a panel for each quantity.
 
@@ -67,7 +74,7 @@ def forest(
     A panel's name should say its unit.
     """
     names, sign = list(next(iter(panels.values()))), "+" if effects else ""
-    size = size or (2.4 + 2.7 * len(panels), 1.5 + 0.5 * len(names))
+    size = (2.4 + 2.7 * len(panels), 1.5 + 0.5 * len(names))
     with canvas(size, columns=len(panels), sharey=True) as (figure, axes):
         for ax, (quantity, intervals) in zip(axes, panels.items()):
             for row, name in enumerate(names):
@@ -104,14 +111,7 @@ def _forest_row(ax: Axes, interval: Interval, *, row: int, text: str) -> None:
         capsize=4,
         lw=1.6,
     )
-    ax.annotate(
-        format(interval.mean, text),
-        (interval.mean, row),
-        xytext=(0, 8),
-        textcoords="offset points",
-        ha="center",
-        fontsize=11,
-    )
+    note(ax, format(interval.mean, text), (interval.mean, row))
 
 
 def intervals(
@@ -121,14 +121,13 @@ def intervals(
     xlabel: str = "",
     ylabel: str = "",
     digits: int = 2,
-    size: tuple[float, float] = (9.5, 4.2),
 ) -> Plot:
     """Means with their intervals over seeds, side by side at each place.
 
     `series` by name, then by place; each has a marker and a line of its own.
     """
     places = list(next(iter(series.values())))
-    with canvas(size) as (figure, (ax,)):
+    with canvas((9.5, 4.2)) as (figure, (ax,)):
         for i, ((name, values), look) in enumerate(zip(series.items(), LOOKS)):
             ax.errorbar(
                 np.arange(len(places)) + 0.1 * (i - (len(series) - 1) / 2),

@@ -15,10 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from minimind_lite.plots.base import GREY, LOOKS, Plot, canvas, drawable, legend_right
+from minimind_lite.plots.base import GREY, LOOKS, Plot, canvas, drawable, legend_right, note
 from minimind_lite.plots.effects import reach
-from minimind_lite.science.evidence import interval
-from minimind_lite.science.intervals import Interval
+from minimind_lite.science.intervals import Interval, interval_over_seeds
 from minimind_lite.science.law_checks import Check
 
 KEY = (
@@ -38,7 +37,7 @@ def law_outside_interval(check: Check) -> list[float]:
 
 def _measured(check: Check) -> list[Interval]:
     """Interval over the seeds at each measured place (m,)."""
-    return [interval(column) for column in check.measured.T]
+    return [interval_over_seeds(column) for column in check.measured.T]
 
 
 def agreement(check: Check, name: str, *, x_name: str, digits: int = 2) -> str:
@@ -116,11 +115,7 @@ def _key(where: Axes | Figure, names: Sequence[str] = ()) -> None:
 
 
 def visibility(
-    checks: Mapping[str, Mapping[str, Check]],
-    lengths: Mapping[str, int],
-    *,
-    title: str = "",
-    size: tuple[float, float] = (10.5, 5.2),
+    checks: Mapping[str, Mapping[str, Check]], lengths: Mapping[str, int], *, title: str = ""
 ) -> Plot:
     """Height, noise and z over batch sizes, a series per segment.
 
@@ -129,7 +124,7 @@ def visibility(
     """
     first = next(iter(checks.values()))
     labels = {"height": "height (nats)", "noise": "noise (nats)", "z": "z = height / noise"}
-    with canvas(size, columns=3) as (figure, axes):
+    with canvas((10.5, 5.2), columns=3) as (figure, axes):
         for ax, (field, label) in zip(axes, labels.items()):
             shown = [first] if field == "noise" else list(checks.values())
             for i, fields in enumerate(shown):
@@ -170,18 +165,13 @@ def turnover(z: Check) -> float:
     return float(z.at[int(np.argmax(z.measured.mean(axis=0)))])
 
 
-def plotting(
-    checks: Mapping[str, tuple[Check, Check]],
-    *,
-    title: str = "",
-    size: tuple[float, float] = (10.5, 5),
-) -> Plot:
+def plotting(checks: Mapping[str, tuple[Check, Check]], *, title: str = "") -> Plot:
     """Probability that a log of one step in I shows a segment, over I: at all, and half of it.
 
     `checks` are `law_checks.plotting` by the segment's name.
     """
     labels = ("a logged batch touches it", "a logged batch has half of min(L, B) of it")
-    with canvas(size, columns=2, sharey=True) as (figure, axes):
+    with canvas((10.5, 5), columns=2, sharey=True) as (figure, axes):
         for k, (ax, label) in enumerate(zip(axes, labels)):
             for i, pair in enumerate(checks.values()):
                 draw_check(ax, pair[k], series=i)
@@ -211,20 +201,14 @@ def _plotting_summary(checks: Mapping[str, tuple[Check, Check]]) -> str:
     )
 
 
-def buffer(
-    checks: Mapping[str, Check],
-    lengths: Mapping[str, int],
-    *,
-    title: str = "",
-    size: tuple[float, float] = (10, 4.8),
-) -> Plot:
+def buffer(checks: Mapping[str, Check], lengths: Mapping[str, int], *, title: str = "") -> Plot:
     """Expected peak share of a segment over the rows K of a shuffle buffer.
 
     `checks` are `law_checks.peak_shares` by name. Thin lines: the rule of thumb 1 - exp(-L/K).
     """
     first = next(iter(checks.values()))
     powers = 2.0 ** np.arange(math.ceil(math.log2(first.x[0])), math.log2(first.x[-1]) + 0.001)
-    with canvas(size) as (figure, (ax,)):
+    with canvas((10, 4.8)) as (figure, (ax,)):
         for i, (name, check) in enumerate(checks.items()):
             draw_check(ax, check, series=i, offset=1.06 ** (i - (len(checks) - 1) / 2))
             rule = -np.expm1(-lengths[name] / check.x)
@@ -237,14 +221,12 @@ def buffer(
     return Plot(figure, f"{text}.")
 
 
-def dispersion(
-    check: Check, orders: Sequence[str], *, title: str = "", size: tuple[float, float] = (10, 4.4)
-) -> Plot:
+def dispersion(check: Check, orders: Sequence[str], *, title: str = "") -> Plot:
     """Dispersion index D of the off-domain rows under each order, log scale.
 
     `check` is `law_checks.dispersion`, `orders` the names of its places.
     """
-    with canvas(size) as (figure, (ax,)):
+    with canvas((10, 4.4)) as (figure, (ax,)):
         draw_check(ax, check, series=3, line=False)
         ax.hlines(check.law, check.x - 0.3, check.x + 0.3, color=LOOKS[3].color, lw=1.8)
         ax.axhline(1, color=GREY, lw=0.8, ls=":")
@@ -260,22 +242,15 @@ def dispersion(
     return Plot(figure, f"Dispersion index, measured: {listed}; 1 is what chance gives.")
 
 
-def accumulation(check: Check, *, title: str = "", size: tuple[float, float] = (9.5, 4.4)) -> Plot:
+def accumulation(check: Check, *, title: str = "") -> Plot:
     """Mean of means minus sum / sum, over the rows K of a micro-batch; `law_checks.accumulation`.
 
     Sum / sum is the line at zero, exactly.
     """
-    with canvas(size) as (figure, (ax,)):
+    with canvas((9.5, 4.4)) as (figure, (ax,)):
         draw_check(ax, check, series=1)
         ax.axhline(0, color="#111111", lw=1.2)
-        ax.annotate(
-            "sum / sum: no bias at any K",
-            (check.at.max(), 0),
-            xytext=(0, 6),
-            textcoords="offset points",
-            ha="right",
-            fontsize=11,
-        )
+        note(ax, "sum / sum: no bias at any K", (check.at.max(), 0), align="right")
         _log2_axis(ax, sorted(check.at))
         ax.set(xlabel="rows K of a micro-batch", ylabel="mean of means − sum / sum (nats)")
         ax.set_title(drawable(title))
@@ -284,14 +259,12 @@ def accumulation(check: Check, *, title: str = "", size: tuple[float, float] = (
     return Plot(figure, agreement(check, "Mean of means", x_name="K", digits=3) + ".")
 
 
-def resume(
-    checks: Mapping[str, Check], *, title: str = "", size: tuple[float, float] = (9.5, 4.4)
-) -> Plot:
+def resume(checks: Mapping[str, Check], *, title: str = "") -> Plot:
     """Share of the rows read twice (and as many never) over the place of the break.
 
     `checks` are `law_checks.resume` by the order that goes on.
     """
-    with canvas(size) as (figure, (ax,)):
+    with canvas((9.5, 4.4)) as (figure, (ax,)):
         for i, check in enumerate(checks.values()):
             offset = 1 + 0.04 * (i - (len(checks) - 1) / 2)
             draw_check(ax, check, series=i, offset=offset)
@@ -309,10 +282,7 @@ def resume(
 
 
 def height_against_share(
-    points: Mapping[str, Sequence[tuple[float, float]]],
-    *,
-    title: str = "",
-    size: tuple[float, float] = (9.5, 5),
+    points: Mapping[str, Sequence[tuple[float, float]]], *, title: str = ""
 ) -> Plot:
     """Measured over expected height of the fullest batches: a point per order, with intervals.
 
@@ -322,10 +292,10 @@ def height_against_share(
     means = {}
     for name, pairs in points.items():
         expected, measured = np.array(pairs, dtype=float).T
-        means[name] = (interval(expected), interval(measured))
+        means[name] = (interval_over_seeds(expected), interval_over_seeds(measured))
     edge = 1.15 * max(x.mean for x, _ in means.values())
     low = min(0, *(y.mean for _, y in means.values())) - 0.05
-    with canvas(size) as (figure, (ax,)):
+    with canvas((9.5, 5)) as (figure, (ax,)):
         ax.plot([0, edge], [0, edge], color=GREY, lw=1.4, label="frozen model")
         for n, (name, (x, y)) in enumerate(means.items()):
             look = LOOKS[n % len(LOOKS)]

@@ -22,19 +22,13 @@ from minimind_lite.science import segment_metrics
 from minimind_lite.segments import Segment, domain_name
 
 
-def loss_and_probe(
-    runs: Mapping[str, Run],
-    *,
-    probe: str = "zh",
-    title: str = "",
-    size: tuple[float, float] = (10, 5.4),
-) -> Plot:
+def loss_and_probe(runs: Mapping[str, Run], *, probe: str = "zh", title: str = "") -> Plot:
     """Training loss and a held-out probe of runs that were disturbed at the same steps.
 
     The steps come from the `event` in the first run's info; they are shaded grey.
     """
     event = cast(tuple[int, int], next(iter(runs.values())).info["event"])
-    with canvas(size, rows=2) as (figure, (ax, below)):
+    with canvas((10, 5.4), rows=2) as (figure, (ax, below)):
         for (name, run), look in zip(runs.items(), LOOKS):
             color, dash, marker = look
             ax.plot(run.column("step"), run.loss, c=color, ls=dash, lw=1.6, label=drawable(name))
@@ -61,18 +55,13 @@ def _peak_and_probe(run: Run, event: tuple[int, int], probe: str) -> str:
 
 
 def on_one_scale(
-    run: Run,
-    segments: Sequence[Segment],
-    *,
-    probe: str = "zh",
-    title: str = "",
-    size: tuple[float, float] = (10, 5.2),
+    run: Run, segments: Sequence[Segment], *, probe: str = "zh", title: str = ""
 ) -> Plot:
     """Training loss above, a probe below, both axes as long in nats; segments are shaded."""
     steps, losses = segment_metrics.probe_to_the_end(run, probe)
     end = run.records[-1].samples_seen + len(run.records[-1].rows)
     samples = np.append(run.column("samples_seen"), end)
-    with canvas(size, rows=2) as (figure, (ax, below)):
+    with canvas((10, 5.2), rows=2) as (figure, (ax, below)):
         ax.plot(samples[:-1], run.loss, color="#111111", lw=1.6)
         below.plot(samples[steps], losses, color=MARK, ls="--", marker="o", lw=1.6)
         for panel in (ax, below):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from plots.toy import BATCH, STEPS, toy_run
 
-from minimind_lite import log_views, plots, spikes
+from minimind_lite import plots, spikes
+from minimind_lite.science import log_views
 from minimind_lite.segments import Segment
 
 RUN, SEGMENT = toy_run(), Segment("code", 132, 144)

@@ -8,9 +8,10 @@ from plots.toy import smallest_letter, texts
 from minimind_lite import plots
 from minimind_lite.cli import main
 from minimind_lite.plots.scoreboard import COLUMNS, OUTCOMES, WIDTH
-from minimind_lite.science import claims
+from minimind_lite.science import claims, rules
 from minimind_lite.science.claims import Verdict
 from minimind_lite.science.intervals import Interval
+from minimind_lite.science.store import Store
 
 RECOVERY = {"recovery, momentum − Adam (conversations)": Interval(1.0, -9.0, 9.0, 5)}
 
@@ -44,7 +45,7 @@ def test_verdicts_are_marked_in_words_too_and_intervals_are_in_figures():
 
 
 def test_every_outcome_of_a_rule_has_a_color():
-    outcomes = {claims.HOLDS, claims.PART, claims.WRONG, claims.NOT_HERE, claims.OPEN}
+    outcomes = {rules.HOLDS, rules.PART, rules.WRONG, rules.NOT_HERE, rules.OPEN}
     assert outcomes == set(OUTCOMES)
 
 
@@ -60,6 +61,7 @@ def test_texts_stay_in_their_columns():
 
 def test_the_claims_command_writes_the_picture_where_it_is_asked_to(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(claims, "scoreboard", lambda *_, **__: VERDICTS[:1])
+    monkeypatch.setattr(Store, "of_other_code", lambda *_: [])
     command = ["claims", "--recorded", "--out", str(tmp_path / "none")]
     assert main(command) == 0 and not list(tmp_path.rglob("*.png"))
     picture = tmp_path / "new" / "board.png"
