@@ -1,13 +1,10 @@
-"""The fast way through a batch: a micro-batch per core, each on a single thread.
+"""The fast way through a batch (B conversations): a micro-batch (b) per core.
 
 A small model's matrices are too small to be cut between cores: the cores would wait for each
-other after every product. A batch, however, falls into micro-batches that need nothing of each
-other until their gradients are added. So each worker takes a whole one. Gradients are added in
-the order of the micro-batches, whichever worker ends first, so a run is the same to the last bit
-for any number of workers up to four (more cut a batch into more parts, and round otherwise).
-`trainer.train` has the textbook form beside it.
-
-    B conversations of a batch   b conversations of a micro-batch
+other after every product. Micro-batches need nothing of each other until their gradients are
+added, so each worker takes a whole one, on a single thread. Gradients are added in the order of
+the micro-batches, whichever worker ends first: a run is the same to the last bit for any number
+of workers up to four. `trainer.train` has the textbook form beside it.
 """
 
 from __future__ import annotations
@@ -181,22 +178,3 @@ def forward_backward(
 def workers_for(model: LanguageModel) -> Workers:
     """A pool that fits the device where the model lives."""
     return Workers(None if model.embedding.weight.device.type == "cpu" else 0)
-
-
-def choose_device(name: str = "cpu") -> torch.device:
-    """The device `cpu` (the reference), `cuda`, `mps`, or `auto`: CUDA if there is one, else CPU.
-
-    Raises `ValueError` for a device that this machine does not have.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    available = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    kind, _, index = name.partition(":")
-    if not available.get(kind) or (":" in name and not index.isdecimal()):
-        names = ", ".join(k for k, works in available.items() if works)
-        raise ValueError(f"device {name!r} is not available here; available: {names}.")
-    return torch.device(name)

@@ -44,8 +44,7 @@ def domain(corpus):
 def parts():
     """Probes, pretraining and SFT."""
     return {
-        name: list(jsonl.read(DATA / f"{name}.jsonl"))
-        for name in ("probes", "pretrain", "sft")
+        name: list(jsonl.read(DATA / f"{name}.jsonl")) for name in ("probes", "pretrain", "sft")
     }
 
 
@@ -232,7 +231,7 @@ def test_a_base_is_a_fresh_copy_each_time():
 
 
 def test_a_base_that_is_not_shipped_is_an_error_that_lists_those_that_are():
-    with pytest.raises(ValueError, match=r"'minimind2_small'; data/ holds lite, nano"):
+    with pytest.raises(ValueError, match=r"'minimind2_small'; data/ holds nano, lite"):
         shipped.base_model("minimind2_small")
 
 

@@ -21,7 +21,7 @@ from minimind_lite.files.encoded import EncodedFile, file_stamp
 from minimind_lite.files.encoded_cache import cache_folder
 from minimind_lite.files.provenance import run_info
 from minimind_lite.model import LanguageModel
-from minimind_lite.parallel import choose_device, worker_count
+from minimind_lite.parallel import worker_count
 from minimind_lite.rows import EncodedRows
 from minimind_lite.trainer import mean_loss, train
 
@@ -131,3 +131,22 @@ def _precision(
     choice, sentence = faster_precision(model, batch, config=config)
     print(sentence)
     return choice
+
+
+def choose_device(name: str = "cpu") -> torch.device:
+    """The device `cpu` (the reference), `cuda`, `mps`, or `auto`: CUDA if there is one, else CPU.
+
+    Raises `ValueError` for a device that this machine does not have.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    available = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    kind, _, index = name.partition(":")
+    if not available.get(kind) or (":" in name and not index.isdecimal()):
+        names = ", ".join(k for k, works in available.items() if works)
+        raise ValueError(f"device {name!r} is not available here; available: {names}.")
+    return torch.device(name)

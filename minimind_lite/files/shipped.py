@@ -1,6 +1,6 @@
-"""The files that come with the project, by name: corpus, probes, tokenizer, base models, recorded runs.
+"""The files that come with the project, by name: conversations, probes, tokenizer, base models.
 
-`segments` reads the ground truth of where the odd rows lie. Experiments and the domain strip
+`segments` reads the ground truth of which rows are off-domain. Experiments and the domain strip
 under a curve may use it; an instrument (`spikes`) never does.
 """
 
@@ -9,20 +9,23 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from minimind_lite.chat import Chat
 from minimind_lite.config import ModelConfig
 from minimind_lite.conversations import Conversation
 from minimind_lite.files import run_folder
+from minimind_lite.files.encoding import encode_many
 from minimind_lite.files.jsonl import read
 from minimind_lite.files.model_file import load_model
 from minimind_lite.files.tokenizer import load_tokenizer
+from minimind_lite.files.work import CLONE
 from minimind_lite.model import LanguageModel
 from minimind_lite.records import Run
 from minimind_lite.rows import EncodedRows
 from minimind_lite.segments import DOMAINS, Segment
 
-BASES = ("nano", "lite")  # sizes of which a pretrained checkpoint is shipped
+BASES = ("nano", "lite")  # sizes of which a pretrained base model is shipped
 
 
 def folder() -> Path:
@@ -30,9 +33,7 @@ def folder() -> Path:
 
     Raises `FileNotFoundError` with advice where the data did not come along.
     """
-    path = Path(
-        os.environ.get("MINIMIND_LITE_DATA") or Path(__file__).resolve().parents[2] / "data"
-    )
+    path = Path(os.environ.get("MINIMIND_LITE_DATA") or CLONE / "data")
     if not (path / "sft.jsonl").exists():
         raise FileNotFoundError(
             f"no sft.jsonl in {path}: run from a clone of the repository (pip install -e .), "
@@ -53,15 +54,15 @@ def conversations() -> list[Conversation]:
 
 def sft_rows(chat: Chat, max_len: int = 512) -> EncodedRows:
     """data/sft.jsonl, encoded."""
-    return chat.encode_rows(conversations(), max_len)
+    return encode_many(chat, conversations(), max_len=max_len)
 
 
-def _truth() -> dict:
+def _truth() -> dict[str, Any]:
     return json.loads((folder() / "sft.blocks.json").read_text(encoding="utf-8"))
 
 
 def segments() -> list[Segment]:
-    """Ground truth: the odd segments of data/sft.jsonl, in file order."""
+    """Ground truth: the segments of data/sft.jsonl, in file order."""
     return [Segment(**s) for s in _truth()["segments"]]
 
 
@@ -72,16 +73,15 @@ def probes(chat: Chat, max_len: int = 512) -> dict[str, EncodedRows]:
     groups: dict[str, list[Conversation]] = {name: [] for name in DOMAINS}
     for i, domain in enumerate(truth["probe_domains"]):
         groups[domain if domain in groups else "zh"] += rows[i * size : (i + 1) * size]
-    return {name: chat.encode_rows(group, max_len) for name, group in groups.items()}
+    return {name: encode_many(chat, group, max_len=max_len) for name, group in groups.items()}
 
 
 def base_model(name: str = "nano", *, device: str = "cpu") -> LanguageModel:
-    """A fresh copy of the pretrained `nano` or `lite`. Raises `ValueError` for a name without a checkpoint."""
+    """A fresh copy of the pretrained `nano` or `lite`. Raises `ValueError` for another name."""
     path = folder() / f"base_{name}.safetensors"
     if not path.exists():
         raise ValueError(
-            f"no base checkpoint for {name!r}; data/ holds "
-            f"{', '.join(sorted(p.stem.removeprefix('base_') for p in folder().glob('base_*.safetensors')))}. "
+            f"no base model {name!r}; data/ holds {', '.join(BASES)}. "
             f"Other presets ({', '.join(ModelConfig.PRESETS)}) start from random weights."
         )
     return load_model(path, device=device)
