@@ -169,19 +169,19 @@ BLOCKS = {
 
 
 def pattern(name):
-    return re.compile(rf"(<!-- {name} -->\n)(.*?)(\n<!-- /{name} -->)", re.S)
+    return re.compile(rf"(<!-- {name} -->\n)(.*?)(<!-- /{name} -->)", re.S)
 
 
 def block(file, name):
     """What stands between the markers now."""
     match = pattern(name).search((ROOT / file).read_text(encoding="utf-8"))
     assert match, f"{file} has no markers {name}"
-    return match[2]
+    return match[2].rstrip()
 
 
 if __name__ == "__main__":
     for file, blocks in BLOCKS.items():
         text = (ROOT / file).read_text(encoding="utf-8")
         for name, make in blocks.items():
-            text = pattern(name).sub(lambda m, make=make: m[1] + make() + m[3], text)
+            text = pattern(name).sub(lambda m, make=make: f"{m[1]}{make()}\n{m[3]}", text)
         (ROOT / file).write_text(text, encoding="utf-8")
