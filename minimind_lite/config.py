@@ -23,7 +23,6 @@ from typing import Any, ClassVar, Self, TypeVar
 from minimind_lite.order import make as make_order
 
 T = TypeVar("T")
-Scalar = bool | int | float | str | None
 
 SCHEDULES = ("minimind_2025", "minimind", "constant")
 OPTIMIZERS = ("adamw", "sgd", "none")

@@ -19,32 +19,19 @@ def learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:
     (trainer_utils.py, late 2025). There t counts micro-batches, here steps: the same curve.
     """
     cosine = 1 + math.cos(math.pi * step / total_steps)
-    factor = {
-        "minimind_2025": 0.1 + 0.5 * cosine,
-        "minimind": 0.1 + 0.45 * cosine,
-        "constant": 1.0,
-    }
+    factor = {"minimind_2025": 0.1 + 0.5 * cosine, "minimind": 0.1 + 0.45 * cosine, "constant": 1.0}
     return config.learning_rate * factor[config.schedule]
 
 
 def make_optimizer(model: LanguageModel, config: TrainConfig) -> torch.optim.Optimizer | None:
     """AdamW or SGD, weight decay on all parameters as MiniMind has it; None for a frozen model."""
+    weights, lr, decay = model.parameters(), config.learning_rate, config.weight_decay
     if config.optimizer == "adamw":
         return torch.optim.AdamW(
-            model.parameters(),
-            lr=config.learning_rate,
-            betas=config.betas,
-            eps=config.eps,
-            weight_decay=config.weight_decay,
-            fused=True,
+            weights, lr=lr, betas=config.betas, eps=config.eps, weight_decay=decay, fused=True
         )
     if config.optimizer == "sgd":
-        return torch.optim.SGD(
-            model.parameters(),
-            lr=config.learning_rate,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-        )
+        return torch.optim.SGD(weights, lr=lr, momentum=config.momentum, weight_decay=decay)
     return None
 
 

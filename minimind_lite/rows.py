@@ -43,9 +43,8 @@ class EncodedRows:
 
     def lengths(self, rows: np.ndarray | None = None) -> np.ndarray:
         """Tokens of each row (N,), or of the given rows, at their cost alone."""
-        if rows is None:
-            return np.diff(self.offsets)
-        return self.offsets[rows + 1] - self.offsets[rows]
+        starts, stops = self.offsets[:-1], self.offsets[1:]
+        return stops - starts if rows is None else stops[rows] - starts[rows]
 
     def supervised(self) -> np.ndarray:
         """Supervised tokens of each row (N,).

@@ -2,10 +2,9 @@
 
     order -> batch -> micro-batches -> sum of losses / tokens of the batch -> backward -> one step
 
-A generator pauses where its caller pauses, and stops, with the model in a consistent state, when
-the caller stops asking. It knows no detector, no plot and no widget; they read the records. The
-loss is divided by the supervised tokens of the whole batch, which are known before the first
-forward pass, so the gradient is the full batch's however the batch is cut.
+A generator pauses where its caller pauses, and stops when the caller stops asking. It knows no
+detector, no plot and no widget; they read the records. The loss is divided by the supervised
+tokens of the whole batch, known beforehand, so the gradient does not depend on how it is cut.
 
     B conversations of a batch   b of a micro-batch   M micro-batches   N conversations of the file
 """
@@ -62,13 +61,7 @@ class Measured(NamedTuple):
     grad_norm: float
     update_norm: float
     seconds: float
-
-
-class HeldOut(NamedTuple):
-    """Held-out losses by probe, nats, and the seconds that it took to measure them."""
-
-    losses: Mapping[str, float]
-    seconds: float
+    probe_seconds: float
 
 
 def train(
@@ -94,8 +87,10 @@ def train(
     tokens = data.supervised()  # (N,)
     with workers_for(model) as workers:
         for batch in batches_of_run(len(data), config, start_step=start_step):
-            held_out = measure(model, probes, config, step=batch.step, workers=workers)
-            start, rows = time.perf_counter(), batch.rows
+            begin, rows = time.perf_counter(), batch.rows
+            due = probes_due(probes, config, batch.step)
+            held_out = {name: mean_loss(model, due[name], workers=workers) for name in due}
+            start = time.perf_counter()
             weights = loss_weights(tokens[rows], config, factors=row_weights, rows=rows)
             model.zero_grad(set_to_none=True)
             if fast or optimizer is None:
@@ -111,7 +106,8 @@ def train(
             lr = learning_rate(config, batch.step, total_steps or config.total_steps(len(data)))
             check_finite(model, batch, sums, grad_norm, lr)
             update_norm = take_step(model, optimizer, lr)
-            measured = Measured(lr, grad_norm, update_norm, time.perf_counter() - start)
+            seconds = time.perf_counter() - start
+            measured = Measured(lr, grad_norm, update_norm, seconds, start - begin)
             yield make_record(batch, config, sums, tokens[rows], measured, held_out)
 
 
@@ -134,9 +130,7 @@ def check_batches(data: EncodedRows, config: TrainConfig) -> None:
     if not len(data):
         raise ValueError("there is nothing to train on: the data set has no rows.")
     empty = data.supervised() == 0
-    if not empty.any():
-        return
-    for batch in batches_of_run(len(data), config):
+    for batch in batches_of_run(len(data), config) if empty.any() else ():
         if empty[batch.rows].all():
             raise ValueError(
                 f"step {batch.step} would have no supervised token in its rows "
@@ -206,7 +200,7 @@ def make_record(
     sums: np.ndarray,
     tokens: np.ndarray,
     measured: Measured,
-    held_out: HeldOut,
+    held_out: Mapping[str, float],
 ) -> StepRecord:
     """A step's record from its sums of losses (B,) and supervised tokens (B,)."""
     part = micro_index(len(sums), config)
@@ -225,25 +219,17 @@ def make_record(
         sample_losses=token_means(sums, tokens),
         sample_tokens=tokens,
         seconds=measured.seconds,
-        probe_seconds=held_out.seconds,
-        probes=held_out.losses,
+        probe_seconds=measured.probe_seconds,
+        probes=held_out,
     )
 
 
-def measure(
-    model: LanguageModel,
-    probes: Mapping[str, EncodedRows] | None,
-    config: TrainConfig,
-    *,
-    step: int,
-    workers: Workers,
-) -> HeldOut:
-    """Held-out losses where they are due at this step, else none."""
-    if not probes or not config.probe_every or step % config.probe_every:
-        return HeldOut({}, 0.0)
-    start = time.perf_counter()
-    losses = {name: mean_loss(model, rows, workers=workers) for name, rows in probes.items()}
-    return HeldOut(losses, time.perf_counter() - start)
+def probes_due(
+    probes: Mapping[str, EncodedRows] | None, config: TrainConfig, step: int
+) -> Mapping[str, EncodedRows]:
+    """The held-out sets that are measured before this step."""
+    due = config.probe_every > 0 and step % config.probe_every == 0
+    return probes if probes and due else {}
 
 
 def sample_losses(

@@ -14,10 +14,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minimind_lite import order
+from minimind_lite import order, trainer
 from minimind_lite.config import ModelConfig, TrainConfig
 from minimind_lite.model import LanguageModel
-from minimind_lite.optimizer import learning_rate, make_optimizer
+from minimind_lite.optimizer import learning_rate, make_optimizer, take_step
 from minimind_lite.rows import EncodedRows
 from minimind_lite.trainer import NonFiniteLoss, mean_loss, sample_losses, train
 
@@ -621,11 +621,21 @@ def test_the_update_norm_is_the_length_of_the_step():
 
 
 def test_the_seconds_of_a_step_are_without_its_probes(monkeypatch):
-    ticks = iter(range(10, 100))  # every look at the clock is a second later
-    monkeypatch.setattr("minimind_lite.trainer.time.perf_counter", lambda: float(next(ticks)))
+    clock = [100.0]
+
+    def taking(seconds, function):
+        def slow(*args, **options):
+            clock[0] += seconds
+            return function(*args, **options)
+
+        return slow
+
+    monkeypatch.setattr(trainer.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(trainer, "mean_loss", taking(5.0, mean_loss))
+    monkeypatch.setattr(trainer, "take_step", taking(1.0, take_step))
     config = PLAIN.replace(probe_every=2, batch_size=4)
     probed, plain, _ = train(tiny(), toy(), config, probes={"held out": toy(5)})
-    assert (probed.seconds, probed.probe_seconds) == (1, 1)
+    assert (probed.seconds, probed.probe_seconds) == (1, 5)
     assert (plain.seconds, plain.probe_seconds) == (1, 0)
 
 
