@@ -3,12 +3,13 @@
     python data/build.py            rebuild it all (about five minutes on two cores)
     python data/build.py --files    only the text files and the tokenizer (seconds)
     python data/build.py --lab      only the recorded runs of the Spike Lab that are missing
-    python data/build.py --check    rebuild into a temporary folder and compare with what is committed
+    python data/build.py --verify   replay what other code recorded for the lab
+    python data/build.py --check    rebuild into a temporary folder and compare with what is here
 
 corpus/*.jsonl -> check -> split (probes, pretraining, SFT, disjoint) -> layout of sft.jsonl
--> tokenizer -> base models -> recorded runs. The only randomness is `SEED`. Text files and tokenizer come out
-byte for byte; a base model may differ in the last bits on another processor, and --check compares
-its loss to three digits.
+-> tokenizer -> base models -> recorded runs. The only randomness is `SEED`. Text files and
+tokenizer come out byte for byte. A base model may differ in the last bits on another processor,
+so --check compares its loss to three digits.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import tempfile
 from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,11 +34,11 @@ from minimind_lite.config import ModelConfig, TrainConfig
 from minimind_lite.conversations import Conversation
 from minimind_lite.files import jsonl, model_file
 from minimind_lite.files.tokenizer import load_tokenizer, train_tokenizer
-from minimind_lite.lab import recordings
+from minimind_lite.lab import plan, recordings
 from minimind_lite.model import LanguageModel
 from minimind_lite.parallel import available_cores
 from minimind_lite.rows import EncodedRows
-from minimind_lite.science import layouts, runner
+from minimind_lite.science import layouts, replay, runner
 from minimind_lite.science.layouts import CHINESE, OFF_DOMAIN
 from minimind_lite.science.store import Store
 
@@ -44,9 +46,7 @@ DATA = Path(__file__).resolve().parent
 SEED = 173  # the issue in which the spikes were first reported
 PROBES = 36  # held-out conversations of each domain
 PRETRAIN_CHINESE = 552  # conversations that the base models learn Chinese from
-PRETRAIN_ODD = (
-    2  # and of each odd domain: enough to know the alphabet, SCIENCE: the exposure ladder
-)
+PRETRAIN_OFF_DOMAIN = 2  # and of each other domain: enough to know the alphabet
 NEAR_DUPLICATE = 0.6  # Jaccard similarity of character 5-grams
 BASES = {
     "nano": TrainConfig(
@@ -70,18 +70,19 @@ def read_corpus() -> dict[str, list[Conversation]]:
 def near_duplicates(
     rows: list[Conversation], threshold: float = NEAR_DUPLICATE
 ) -> list[tuple[float, int, int]]:
-    """Pairs of rows whose sets of character 5-grams have a Jaccard similarity of at least `threshold`."""
+    """Pairs of rows whose sets of character 5-grams are alike: Jaccard similarity >= threshold."""
     grams = [{text[i : i + 5] for i in range(max(1, len(text) - 4))} for text in map(_plain, rows)]
-    holders, found = defaultdict(list), []
-    for j, own in enumerate(grams):
-        shared = Counter(i for gram in own for i in holders[gram])
+    rows_with: dict[str, list[int]] = defaultdict(list)  # of the rows before
+    pairs = []
+    for j, grams_of_row in enumerate(grams):
+        shared = Counter(i for gram in grams_of_row for i in rows_with[gram])
         for i, common in shared.items():
-            similarity = common / (len(own) + len(grams[i]) - common)
+            similarity = common / (len(grams_of_row) + len(grams[i]) - common)
             if similarity >= threshold:
-                found.append((similarity, i, j))
-        for gram in own:
-            holders[gram].append(j)
-    return sorted(found, reverse=True)
+                pairs.append((similarity, i, j))
+        for gram in grams_of_row:
+            rows_with[gram].append(j)
+    return sorted(pairs, reverse=True)
 
 
 def _plain(c: Conversation) -> str:
@@ -89,13 +90,11 @@ def _plain(c: Conversation) -> str:
 
 
 def check_corpus(corpus: dict[str, list[Conversation]]) -> None:
-    """No near-duplicates anywhere. Raises `ValueError` that lists them (parsing has checked the rest)."""
+    """No near-duplicates anywhere. Raises `ValueError` that lists them."""
     rows = [c for domain in corpus.values() for c in domain]
     if pairs := near_duplicates(rows):
-        listed = "\n".join(
-            f"  {s:.2f}  {Path(rows[i].file).name}:{rows[i].line}  {Path(rows[j].file).name}:{rows[j].line}"
-            for s, i, j in pairs
-        )
+        places = [f"{Path(c.file).name}:{c.line}" for c in rows]
+        listed = "\n".join(f"  {s:.2f}  {places[i]}  {places[j]}" for s, i, j in pairs)
         raise ValueError(f"the corpus has near-duplicates; delete one of each pair:\n{listed}")
 
 
@@ -106,7 +105,7 @@ class Split:
     probes: dict[str, list[Conversation]]
     pretrain: list[Conversation]
     chinese: list[Conversation]  # for SFT, mixed
-    odd: dict[str, list[Conversation]]  # for SFT segments
+    off_domain: dict[str, list[Conversation]]  # for SFT segments
 
 
 def split(corpus: dict[str, list[Conversation]], rng: np.random.Generator) -> Split:
@@ -115,19 +114,22 @@ def split(corpus: dict[str, list[Conversation]], rng: np.random.Generator) -> Sp
     probes = {d: rows[:PROBES] for d, rows in shuffled.items()}
     chinese = [c for d in CHINESE for c in shuffled[d][PROBES:]]
     chinese = [chinese[i] for i in rng.permutation(len(chinese))]
-    odd = {d: shuffled[d][PROBES:] for d in OFF_DOMAIN}
-    pretrain = chinese[:PRETRAIN_CHINESE] + [c for d in OFF_DOMAIN for c in odd[d][:PRETRAIN_ODD]]
+    off_domain = {d: shuffled[d][PROBES:] for d in OFF_DOMAIN}
+    samples = [c for rows in off_domain.values() for c in rows[:PRETRAIN_OFF_DOMAIN]]
+    pretrain = chinese[:PRETRAIN_CHINESE] + samples
     return Split(
         probes,
         [pretrain[i] for i in rng.permutation(len(pretrain))],
         chinese[PRETRAIN_CHINESE:],
-        {d: rows[PRETRAIN_ODD:] for d, rows in odd.items()},
+        {d: rows[PRETRAIN_OFF_DOMAIN:] for d, rows in off_domain.items()},
     )
 
 
-def lay_out(parts: Split, rng: np.random.Generator) -> tuple[list[Conversation], list[dict]]:
-    """The rows of sft.jsonl, and the line ranges of its odd segments, ready for JSON."""
-    rows, segments = layouts.lay_out(parts.chinese, parts.odd, rng=rng)
+def lay_out(
+    parts: Split, rng: np.random.Generator
+) -> tuple[list[Conversation], list[dict[str, Any]]]:
+    """The rows of sft.jsonl, and the row ranges of its segments, ready for JSON."""
+    rows, segments = layouts.lay_out(parts.chinese, parts.off_domain, rng=rng)
     return rows, [asdict(segment) for segment in segments]
 
 
@@ -139,43 +141,37 @@ def build_text(out: Path) -> None:
     rows, blocks = lay_out(parts, rng)
     jsonl.write(out / "pretrain.jsonl", [c.messages for c in parts.pretrain])
     jsonl.write(out / "sft.jsonl", [c.messages for c in rows])
-    jsonl.write(
-        out / "probes.jsonl", [c.messages for domain in parts.probes.values() for c in domain]
-    )
+    probes = [c.messages for domain in parts.probes.values() for c in domain]
+    jsonl.write(out / "probes.jsonl", probes)
     truth = {
-        "about": "0-based row ranges, half-open; rows outside are Chinese chat, knowledge and writing, mixed",
+        "about": "0-based row ranges, half-open; rows outside are Chinese chat, knowledge and "
+        "writing, mixed",
         "segments": blocks,
         "probe_rows_per_domain": PROBES,
         "probe_domains": list(parts.probes),
     }
-    (out / "sft.blocks.json").write_text(
-        json.dumps(truth, indent=1) + "\n", encoding="utf-8", newline="\n"
-    )
+    _write(out / "sft.blocks.json", json.dumps(truth, indent=1))
     # All that training may ever see: this file's rows and those that other layouts may draw.
-    trainable = parts.pretrain + parts.chinese + [c for rows in parts.odd.values() for c in rows]
+    off_domain = [c for rows in parts.off_domain.values() for c in rows]
+    trainable = parts.pretrain + parts.chinese + off_domain
     texts = [content for c in trainable for _, content in c.messages]
     tokenizer = train_tokenizer(texts, ModelConfig.preset("nano").vocab_size)
-    (out / "tokenizer.json").write_text(
-        tokenizer.to_str(pretty=False) + "\n", encoding="utf-8", newline="\n"
-    )
+    _write(out / "tokenizer.json", tokenizer.to_str(pretty=False))
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(f"{text}\n", encoding="utf-8", newline="\n")
 
 
 def build_base(name: str, out: Path) -> None:
     """Pretrain one base model on every token of pretrain.jsonl and write it in fp16."""
+    config, shape = BASES[name], ModelConfig.preset(name)
     chat = Chat(load_tokenizer(out / "tokenizer.json"))
-    encoded = chat.encode_rows(
-        jsonl.read(out / "pretrain.jsonl"), ModelConfig.preset(name).max_seq_len
-    )
-    data, config = (
-        EncodedRows(encoded.ids, np.ones(len(encoded.ids), bool), encoded.offsets),
-        BASES[name],
-    )
-    model = LanguageModel(ModelConfig.preset(name), seed=SEED)
-    with tqdm(
-        trainer.train(model, data, config),
-        total=config.total_steps(len(data)),
-        desc=f"base model {name}",
-    ) as steps:
+    encoded = chat.encode_rows(jsonl.read(out / "pretrain.jsonl"), shape.max_seq_len)
+    data = EncodedRows(encoded.ids, np.ones(len(encoded.ids), bool), encoded.offsets)
+    model = LanguageModel(shape, seed=SEED)
+    total = config.total_steps(len(data))
+    with tqdm(trainer.train(model, data, config), total=total, desc=f"base {name}") as steps:
         for record in steps:
             steps.set_postfix(loss=f"{record.loss:.3f}")
     model_file.save_model(out / f"base_{name}.safetensors", model, dtype=torch.float16)
@@ -185,21 +181,26 @@ def build_lab() -> None:
     """Record the runs of the Spike Lab that are missing; a stop loses only what is running."""
     store = Store(DATA / "lab")
     jobs = recordings.jobs(store)
-    form = "{l_bar}{bar}| {n:.1f}/{total:.1f} passes [{elapsed}<{remaining}]"
-    with tqdm(
-        total=round(sum(job.variant.cost for job in jobs), 1),
-        desc="runs of the lab",
-        bar_format=form,
-    ) as bar:
+    passes = round(sum(job.variant.cost for job in jobs), 1)
+    with tqdm(total=passes, desc="runs of the lab", unit="pass") as bar:
         for job in runner.run(jobs, store, processes=available_cores()):
             bar.update(job.variant.cost)
 
 
+def verify_lab() -> int:
+    """Replay what other code recorded, accept equal bits; returns how many trials differ."""
+    wrong = 0
+    store = Store(DATA / "lab")
+    for job, different in replay.verify(plan.experiments(), store, processes=available_cores()):
+        print(f"{job}: {'differs in ' + ', '.join(different) if different else 'the same bits'}")
+        wrong += bool(different)
+    return wrong
+
+
 def probe_loss(folder: Path, name: str) -> float:
     """Loss of a base model over all probes, in nats."""
-    data = Chat(load_tokenizer(folder / "tokenizer.json")).encode_rows(
-        jsonl.read(folder / "probes.jsonl")
-    )
+    chat = Chat(load_tokenizer(folder / "tokenizer.json"))
+    data = chat.encode_rows(jsonl.read(folder / "probes.jsonl"))
     return trainer.mean_loss(model_file.load_model(folder / f"base_{name}.safetensors"), data)
 
 
@@ -217,9 +218,8 @@ def check() -> int:
             build_base(name, out)
             old, new = probe_loss(DATA, name), probe_loss(out, name)
             same = round(old, 3) == round(new, 3)
-            print(
-                f"base_{name:13s} probe loss {old:.4f} committed, {new:.4f} rebuilt{'' if same else ' DIFFERENT'}"
-            )
+            verdict = "" if same else " DIFFERENT"
+            print(f"base_{name:13s} probe loss {old:.4f} here, {new:.4f} rebuilt{verdict}")
             wrong += not same
     return wrong
 
@@ -230,18 +230,13 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     choice = parser.add_mutually_exclusive_group()
-    choice.add_argument("--files", action="store_true", help="text files and tokenizer only")
-    choice.add_argument(
-        "--lab",
-        action="store_true",
-        help="recorded runs of the Spike Lab only, those that are missing",
-    )
-    choice.add_argument(
-        "--check", action="store_true", help="rebuild into a temporary folder and compare"
-    )
+    for name in ("files", "lab", "verify", "check"):
+        choice.add_argument(f"--{name}", action="store_true", help="see above")
     arguments = parser.parse_args()
     if arguments.check:
         return min(check(), 1)
+    if arguments.verify:
+        return min(verify_lab(), 1)
     everything = not (arguments.files or arguments.lab)
     if arguments.files or everything:
         build_text(DATA)

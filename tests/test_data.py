@@ -1,4 +1,4 @@
-"""The shipped data: what the build script makes, what the data card says, what the experiments take for granted."""
+"""The shipped data: what the build makes, what the data card says, what experiments assume."""
 
 import importlib.util
 import itertools
@@ -183,7 +183,7 @@ def test_segments_have_the_lengths_and_gaps_of_the_data_card():
 
 
 def test_chinese_rows_have_no_steps_of_their_own(domain):
-    """The three kinds are mixed: in any 200 Chinese rows in a row, each keeps within 15 points of its share."""
+    """In any 200 Chinese rows on end, each of the three kinds is within 15 points of its share."""
     kinds = np.array([d for c in shipped.conversations() if (d := domain[c.messages]) in CHINESE])
     for kind in CHINESE:
         share = np.convolve(kinds == kind, np.full(200, 1 / 200), mode="valid")

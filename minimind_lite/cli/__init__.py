@@ -115,6 +115,7 @@ def _add_claims(p: Parser) -> None:
     p.add("--quick", "one seed, main variants: a few minutes, no verdicts", action="store_true")
     p.add("--recorded", "run nothing: verdicts from what is recorded", action="store_true")
     p.add("--fresh", "run trials again that are recorded", action="store_true")
+    p.add("--verify", "replay what other code recorded; accept equal bits", action="store_true")
     p.add("--jobs", "trials side by side; as many as cores if left out", type=positive)
     p.add("--out", "folder of the records; data/claims if left out", type=Path)
     p.add("--picture", "write the scoreboard there (PNG; not with --only)", type=Path)

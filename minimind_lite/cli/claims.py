@@ -9,7 +9,7 @@ from minimind_lite.cli.progress import progress_bar
 from minimind_lite.files import shipped
 from minimind_lite.parallel import available_cores
 from minimind_lite.science import claims as verdicts
-from minimind_lite.science import runner
+from minimind_lite.science import replay, runner
 from minimind_lite.science.evidence import Evidence
 from minimind_lite.science.experiments import EXPERIMENTS
 from minimind_lite.science.runner import Job
@@ -21,10 +21,15 @@ def run(arguments: argparse.Namespace) -> int:
     chosen = [EXPERIMENTS[name] for name in arguments.only or EXPERIMENTS]
     seeds = tuple(range(1 if arguments.quick else arguments.seeds))
     records = Store(arguments.out or shipped.folder() / "claims")
+    processes = arguments.jobs or available_cores()
+    if arguments.verify:
+        for job, different in replay.verify(chosen, records, processes=processes):
+            print(f"{job}: {'differs in ' + ', '.join(different) if different else 'same bits'}")
+        return 0
     if not arguments.recorded:
         quick, fresh = arguments.quick, arguments.fresh
         jobs = runner.missing(chosen, records, seeds=seeds, quick=quick, fresh=fresh)
-        _run_trials(jobs, records, arguments.jobs)
+        _run_trials(jobs, records, processes=processes)
     if stale := records.of_other_code(chosen):
         print(
             f"{len(stale)} trials were recorded by other code than this; --verify compares "
@@ -47,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _run_trials(jobs: list[Job], records: Store, processes: int | None) -> None:
+def _run_trials(jobs: list[Job], records: Store, *, processes: int) -> None:
     """Run jobs side by side; each is kept as soon as it is done."""
     if not jobs:
         return
@@ -57,6 +62,6 @@ def _run_trials(jobs: list[Job], records: Store, processes: int | None) -> None:
         "a stop loses only what is running."
     )
     with progress_bar(round(total, 1), "trials", unit="pass") as bar:
-        for job in runner.run(jobs, records, processes=processes or available_cores()):
+        for job in runner.run(jobs, records, processes=processes):
             bar.set_description(f"{job.experiment.id} {job.variant.name}, seed {job.seed}")
             bar.update(job.variant.cost)

@@ -128,11 +128,11 @@ def _table_rows(data: str, progress: Progress) -> Iterator[object]:
     import datasets  # half a second: only who needs it pays
 
     datasets.disable_progress_bars()
-    name, files = "parquet", _parquet_files(Path(data))
     if data.startswith(HUB):
-        owner, _, rest = data.removeprefix(HUB).partition("/")
-        name, _, file = rest.partition("/")
-        name, files = f"{owner}/{name}", file or None
+        parts = data.removeprefix(HUB).split("/")
+        name, files = "/".join(parts[:2]), ["/".join(parts[2:])] if parts[2:] else None
+    else:
+        name, files = "parquet", _parquet_files(Path(data))
     try:
         rows = datasets.load_dataset(name, data_files=files, split="train", streaming=True)
         for n, row in enumerate(rows, 1):

@@ -73,8 +73,8 @@ def test_another_version_of_a_file_is_read_again(tmp_path):
     "data, name, files",
     [
         ("hf://owner/name", "owner/name", None),
-        ("hf://owner/name/sft_mini_512.jsonl", "owner/name", "sft_mini_512.jsonl"),
-        ("hf://owner/name/a/b.parquet", "owner/name", "a/b.parquet"),
+        ("hf://owner/name/sft_mini_512.jsonl", "owner/name", ["sft_mini_512.jsonl"]),
+        ("hf://owner/name/a/b.parquet", "owner/name", ["a/b.parquet"]),
     ],
 )
 def test_a_name_on_the_hub_is_handed_to_datasets(tmp_path, monkeypatch, data, name, files):
