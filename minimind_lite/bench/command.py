@@ -23,7 +23,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--models", nargs="+", choices=MODELS, default=list(MODELS), help="sizes to measure")
     add("--rounds", type=int, default=3, help="how often each is measured, in turn; medians count")
-    add("--profile", action="store_true", help="also a whole pass, the start, and reproduce")
     add("--data-mb", type=int, help="also encode a file of so many megabytes")
     add("--lab", action="store_true", help="instead, how quickly the Spike Lab answers")
     add("--json", type=Path, help="write the figures there too")
@@ -42,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _run_steps(arguments: argparse.Namespace) -> None:
-    from minimind_lite.bench import compare, figure, profile, streaming
+    from minimind_lite.bench import compare, figure, streaming
 
     plan = {name: compare.rounds_for(name, arguments.rounds) for name in arguments.models}
     rows: list[compare.Row] = []
@@ -51,10 +50,9 @@ def _run_steps(arguments: argparse.Namespace) -> None:
             rows += compare.measure(name, rounds=n, progress=progress)
     print(compare.table(rows))
     more = {}
-    if arguments.profile:
-        more["profile"] = _print(asdict(profile.measure_profile()))
     if arguments.data_mb:
-        more["streaming"] = _print(asdict(streaming.measure_streaming(arguments.data_mb)))
+        more["streaming"] = asdict(streaming.measure_streaming(arguments.data_mb))
+        print("\n".join(f"{name:20s}{value:14.1f}" for name, value in more["streaming"].items()))
     if arguments.json:
         compare.save(arguments.json, rows, more)
     if arguments.picture:
@@ -72,13 +70,6 @@ def _run_lab(json_file: Path | None) -> None:
     print(lab.report(lines))
     if json_file:
         lab.save(json_file, lines)
-
-
-def _print(figures: dict[str, object]) -> dict[str, object]:
-    """Print figures, one a line, and hand them on."""
-    for name, value in figures.items():
-        print(f"{name:28s}{value}")
-    return figures
 
 
 @contextmanager

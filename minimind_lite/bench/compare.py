@@ -12,34 +12,37 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from minimind_lite.bench.recipes import VARIANTS
+from minimind_lite.bench.recipes import BASELINES, VARIANTS
 from minimind_lite.bench.steps import SAME_GRADIENT, Timing
 from minimind_lite.files import shipped
 from minimind_lite.files.provenance import environment
 
-BASELINES = ("minimind", "minimind-bf16", "llama", "llama-bf16")
 STEPS = {"nano": 4, "lite": 2, "minimind2_small": 1}  # timed in each process, after one to warm up
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one variant of a step measured with one model: medians over the rounds."""
+    """What one variant of a step measured with one model."""
 
     model: str
     variant: str
-    precision: str
-    seconds_per_step: float
-    tokens_per_second: float  # real tokens
+    timing: Timing  # medians over the rounds
     times: dict[str, float]  # as many tokens a second as each baseline
     of_peak: float  # useful FLOP/s over the best matrix product of the same precision
-    peak_mb: float  # largest resident memory of the process
-    threads: int
-    workers: int
-    parts: int
-    gradient_difference: float  # from MiniMind's step, of the gradient's largest entry
+    gradient_difference: float | None  # from MiniMind's step, of the largest entry; not for Llama
+
+    @property
+    def precision(self) -> str:
+        """Of the matrix products."""
+        return VARIANTS[self.variant].precision
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Real tokens, padding not counted."""
+        return self.timing.tokens / self.timing.seconds
 
 
 def run_child(variant: str, model: str = "nano", *, steps: int = 1) -> str:
@@ -90,38 +93,19 @@ def measure(
             printed = run_child(name, model, steps=STEPS[model])
             timings[name].append(Timing(**json.loads(printed)))
     peak = {precision: max(p[precision] for p in peaks) for precision in SAME_GRADIENT}
-    return [_row(model, name, timings, peak, differences[name]) for name in VARIANTS]
+    rows = []
+    for name, measured in timings.items():
+        seconds = statistics.median(t.seconds for t in measured)
+        timing = replace(measured[0], seconds=seconds, peak_mb=max(t.peak_mb for t in measured))
+        times = {baseline: _times(timings[baseline], measured) for baseline in BASELINES}
+        of_peak = timing.flops / seconds / peak[VARIANTS[name].precision]
+        rows.append(Row(model, name, timing, times, of_peak, differences.get(name)))
+    return rows
 
 
-def _row(
-    model: str,
-    name: str,
-    timings: dict[str, list[Timing]],
-    peak: dict[str, float],
-    difference: float,
-) -> Row:
-    measured, precision = timings[name], VARIANTS[name].precision
-    seconds = statistics.median(t.seconds for t in measured)
-    times = {
-        baseline: statistics.median(
-            theirs.seconds / t.seconds for theirs, t in zip(timings[baseline], measured)
-        )
-        for baseline in BASELINES
-    }
-    return Row(
-        model=model,
-        variant=name,
-        precision=precision,
-        seconds_per_step=seconds,
-        tokens_per_second=measured[0].tokens / seconds,
-        times=times,
-        of_peak=measured[0].flops / seconds / peak[precision],
-        peak_mb=max(t.peak_mb for t in measured),
-        threads=measured[0].threads,
-        workers=measured[0].workers,
-        parts=measured[0].parts,
-        gradient_difference=difference,
-    )
+def _times(baseline: Sequence[Timing], measured: Sequence[Timing]) -> float:
+    """Median over the rounds of the ratio within a round."""
+    return statistics.median(b.seconds / t.seconds for b, t in zip(baseline, measured))
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -131,13 +115,13 @@ def table(rows: Sequence[Row]) -> str:
     for row in rows:
         suffix = "" if row.precision == "fp32" else "-bf16"
         values = (
-            f"{1000 * row.seconds_per_step:.0f}",
+            f"{1000 * row.timing.seconds:.0f}",
             f"{row.tokens_per_second:,.0f}",
             f"{row.times['minimind' + suffix]:.2f}",
             f"{row.times['llama' + suffix]:.2f}",
             f"{row.of_peak:.0%}",
-            f"{row.peak_mb:.0f} MB",
-            f"{row.gradient_difference:.0e}",
+            f"{row.timing.peak_mb:.0f} MB",
+            "" if row.gradient_difference is None else f"{row.gradient_difference:.0e}",
         )
         name = f"{row.model:16s}{VARIANTS[row.variant].title:46s}"
         lines.append(name + "".join(f"{value:>11s}" for value in values))
@@ -145,10 +129,8 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def _notes(rows: Sequence[Row]) -> list[str]:
-    ours = [row for row in rows if row.variant == "ours"]
-    bf16 = [row for row in rows if row.variant == "ours-bf16"]
-    against = ", ".join(f"{row.model} {row.times['minimind']:.1f}" for row in bf16)
-    cut = ", ".join(f"{row.model}: {row.parts}" for row in ours)
+    against = [f"{r.model} {r.times['minimind']:.1f}" for r in rows if r.variant == "ours-bf16"]
+    parts = [f"{r.model} {r.timing.parts}" for r in rows if r.variant == "ours"]
     return [
         "Each line is a process of its own, with all cores and the library's defaults.",
         "tokens/s: real tokens, padding not counted. of peak: useful operations a second over the",
@@ -156,8 +138,8 @@ def _notes(rows: Sequence[Row]) -> list[str]:
         "x MiniMind, x Llama: as many tokens a second as MiniMind's step and as Hugging Face Llama",
         "in the same precision; the median over the rounds of the ratio within a round.",
         "On a CPU MiniMind's script computes in fp32, whatever --dtype says. Against that, ours in",
-        f"bf16: {against} times.",
-        f"Parts that ours cuts a batch into, side by side on {ours[0].workers} threads: {cut}.",
+        f"bf16: {', '.join(against)} times.",
+        f"Micro-batches of a batch, a thread each: {', '.join(parts)}.",
     ]
 
 
@@ -172,7 +154,8 @@ def load(path: Path) -> tuple[dict[str, object], list[Row]]:
     """What `save` wrote: everything, and the rows. Raises `ValueError` for another file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return content, [Row(**row) for row in content["rows"]]
+        rows = [Row(**{**row, "timing": Timing(**row["timing"])}) for row in content["rows"]]
+        return content, rows
     except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(
             f"{path} holds no benchmark ({error}); "

@@ -24,8 +24,8 @@ from minimind_lite.lab import plan
 from minimind_lite.lab.app import SpikeLab
 from minimind_lite.lab.widgets import OWN_CLOCK, TICK
 
-SWITCHES, ROUNDS, STEPS, STOPS = 100, 5, 60, 10
-PARTS = 2 + ROUNDS  # of the progress
+SWITCHES, ROUNDS, STEPS, STOPS = 100, 5, 60, 5
+PARTS = 3  # of the progress
 
 Progress = Callable[[str], None]
 Screen = Callable[[Progress], list[tuple[str, float, str, float, bool]]]  # fields of lines
@@ -66,8 +66,11 @@ def screen() -> tuple[Screen | None, str]:
 
 def measure(*, on_screen: Screen | None, progress: Progress = lambda _: None) -> list[Line]:
     """All figures. Raises `AssertionError` where the lab does not do what is timed."""
+    lines: list[Line] = []
     with closing(Learner()) as learner:
-        lines = [switches(learner), *live(learner, progress)]
+        for part in (switches, slowed, stops):
+            progress("in the kernel")
+            lines += part(learner)
     return lines + [Line(*fields) for fields in on_screen(progress)] if on_screen else lines
 
 
@@ -79,17 +82,7 @@ class Learner:
         self.lab.panel()
         panel = self.lab.widgets
         assert panel is not None
-        self.panel, self.session = panel, self.lab.session
-
-    def close(self) -> None:
-        """End the run and take the panel away."""
-        self.lab.close()
-
-    def tick(self) -> None:
-        """What a browser sends while a run goes on."""
-        start = time.perf_counter()
-        self.panel.clock.value += 1
-        time.sleep(max(0.0, TICK / 1000 - (time.perf_counter() - start)))
+        self.panel, self.session, self.close = panel, self.lab.session, self.lab.close
 
     def press_run(self) -> None:
         """Run, from the beginning, until there is a step."""
@@ -101,29 +94,30 @@ class Learner:
         while not self.steps():
             self.tick()
 
-    def press_stop(self) -> tuple[float, float]:
-        """Seconds until the lab shows that the run has stopped, and until nothing computes."""
+    def tick(self) -> None:
+        """What a browser sends while a run goes on."""
         start = time.perf_counter()
-        self.panel.buttons["stop"].click()
-        shown = time.perf_counter() - start
-        assert self.session.live is None and self.session.status == "stopped", self.session.status
-        self.session.idle(30)
-        return shown, time.perf_counter() - start
+        self.panel.clock.value += 1
+        time.sleep(max(0.0, TICK / 1000 - (time.perf_counter() - start)))
 
     def steps(self) -> int:
         """Steps of the live run that the lab shows."""
         run = self.session.current.run
         return len(run) if run is not None and self.session.live is not None else 0
 
+    def press_stop(self) -> float:
+        """Seconds until nothing computes any more."""
+        start = time.perf_counter()
+        self.panel.buttons["stop"].click()
+        assert self.session.live is None and self.session.status == "stopped", self.session.status
+        self.session.idle(30)
+        return time.perf_counter() - start
 
-def switches(learner: Learner) -> Line:
+
+def switches(learner: Learner) -> list[Line]:
     """Milliseconds from a changed setting to the new picture, from the records."""
     rng, seconds, panel = random.Random(0), [], learner.panel
-    choices: dict[str, tuple[object, ...]] = {
-        "order": plan.ORDERS,
-        "batch_size": plan.BATCH_SIZES,
-        "accumulation_steps": plan.ACCUMULATION_STEPS,
-    }
+    choices: dict[str, tuple[object, ...]] = {"order": plan.ORDERS, "batch_size": plan.BATCH_SIZES}
     for _ in range(SWITCHES):
         name = rng.choice(list(choices))
         setting, before = panel.settings[name], panel.image.value
@@ -131,70 +125,44 @@ def switches(learner: Learner) -> Line:
         start = time.perf_counter()
         setting.value = value
         seconds.append(time.perf_counter() - start)
-        # Accumulation changes what is logged, and may leave the picture as it was.
-        changed = panel.image.value != before or name == "accumulation_steps"
-        assert learner.session.current.run is not None and changed, f"{name} = {value}: no picture"
+        assert panel.image.value != before, f"{name} = {value}: no new picture"
     what = f"switch to repaint from records, kernel (median of {SWITCHES})"
-    return Line(what, 1000 * statistics.median(seconds), "ms", 100)
+    return [Line(what, 1000 * statistics.median(seconds), "ms", 100)]
 
 
-def live(learner: Learner, progress: Progress) -> list[Line]:
-    """A run that is watched against one that is not, in turn; and how soon it stops."""
-    watched, slower, stops, median = [], [], {}, statistics.median
-    progress("a run watched and one that is not")
-    learner.panel.settings["order"].value = "file"
-    learner.panel.settings["batch_size"].value = 16
+def slowed(learner: Learner) -> list[Line]:
+    """A run that is watched against one that is not, in turn."""
+    data, slower = shipped.sft_rows(shipped.chat()), []
+    learner.panel.settings["order"].value, learner.panel.settings["batch_size"].value = "file", 16
     for _ in range(ROUNDS):
-        alone = _unwatched()
-        watched.append(_watched(learner))
-        slower.append(100 * (watched[-1][1] / alone - 1))
-        progress("a run watched and one that is not")
-    for batch_size, times in ((16, STOPS), (256, 3)):
-        learner.panel.settings["batch_size"].value = batch_size
-        stops[batch_size] = [_stop(learner) for _ in range(times)]
-    progress("stops")
-    first, _, rate = (median(column) for column in zip(*watched))
-    stopped = median(shown for shown, _ in stops[16])
-    idle = {batch_size: median(until for _, until in stops[batch_size]) for batch_size in stops}
-    return [
-        Line(f"first point after Run, kernel (median of {ROUNDS})", first, "s", 1),
-        Line("repaints a second while it trains, kernel", rate, "1/s", 4, at_least=True),
-        Line("training slowed by being watched", median(slower), "%", 15),
-        Line(f"Stop to stopped (median of {STOPS})", stopped, "s", 0.5),
-        *(Line(f"Stop to an idle processor, batch {b}", t, "s", 0.5) for b, t in idle.items()),
-    ]
+        records = plan.steps(plan.RunSpec(), shipped.base_model(), data=data, probes={})
+        next(records)
+        start = time.perf_counter()
+        list(islice(records, STEPS))
+        alone = (time.perf_counter() - start) / STEPS
+        learner.press_run()
+        begun, start = learner.steps(), time.perf_counter()
+        while learner.steps() < begun + STEPS:
+            learner.tick()
+        watched = (time.perf_counter() - start) / (learner.steps() - begun)
+        slower.append(100 * (watched / alone - 1))
+        learner.press_stop()
+    return [Line("training slowed by being watched", statistics.median(slower), "%", 15)]
 
 
-def _unwatched() -> float:
-    """Seconds from the first record to the last of a run that nobody watches."""
-    data, model = shipped.sft_rows(shipped.chat()), shipped.base_model()
-    records = plan.steps(plan.RunSpec(), model, data=data, probes={})
-    next(records)
-    start = time.perf_counter()
-    list(islice(records, STEPS))
-    return time.perf_counter() - start
-
-
-def _watched(learner: Learner) -> tuple[float, float, float]:
-    """Seconds to the first point, seconds for the steps after it, and repaints a second."""
-    start = time.perf_counter()
-    learner.press_run()
-    first, begun, repaints = time.perf_counter() - start, learner.steps(), 0
-    before, start = learner.panel.image.value, time.perf_counter()
-    while learner.steps() < begun + STEPS:
-        learner.tick()
-        repaints += learner.panel.image.value != before
-        before = learner.panel.image.value
-    seconds, steps = time.perf_counter() - start, learner.steps() - begun
-    learner.press_stop()
-    return first, seconds * STEPS / steps, repaints / seconds
-
-
-def _stop(learner: Learner) -> tuple[float, float]:
+def stops(learner: Learner) -> list[Line]:
     """Run, then Stop at a random moment."""
-    learner.press_run()
-    time.sleep(random.random() * 0.3)
-    return learner.press_stop()
+    lines = []
+    for batch_size in (16, 256):
+        learner.panel.settings["batch_size"].value = batch_size
+        seconds = []
+        for _ in range(STOPS):
+            learner.press_run()
+            time.sleep(random.random() * 0.3)
+            seconds.append(learner.press_stop())
+        what = f"Stop to an idle processor, batch {batch_size}"
+        lines.append(Line(what, statistics.median(seconds), "s", 0.5))
+    return lines
 
 
 def report(lines: list[Line]) -> str:

@@ -1,17 +1,15 @@
-"""How fast a large file becomes rows, against the tokenizer's own batch encoder, in what memory.
+"""How fast a large file becomes rows, and in what memory.
 
 The file is the shipped one, over and over, up to a given size. A process of its own encodes it and
-loads no torch, so that its peak memory is that of the data path. The same process compares the
-path with the batch encoder alone, on a piece of the file, in turn.
+loads no torch, so that its peak memory is that of the data path.
 
-    python -m minimind_lite.bench.streaming FOLDER TOKENIZER    prints a `Streaming` as JSON
+    python -m minimind_lite.bench.streaming FILE TOKENIZER    prints a `Streaming` as JSON
 """
 
 from __future__ import annotations
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,18 +17,9 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-
 from minimind_lite.chat import Chat
-from minimind_lite.files.encoded import EncodedFile
 from minimind_lite.files.encoded_cache import encode_file
-from minimind_lite.files.encoding import chunks
-from minimind_lite.files.jsonl import read
 from minimind_lite.files.tokenizer import load_tokenizer
-from minimind_lite.rows import batches
-
-PIECE_MB, ROUNDS = 20, 5  # of the comparison
-BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -38,14 +27,10 @@ class Streaming:
     """What was measured; a megabyte is 10^6 bytes of the JSONL file."""
 
     size_mb: float
-    rows: int
     tokens: int
     seconds: float  # to read, encode, write and check the file
-    peak_mb: float  # resident memory of the process until then
+    peak_mb: float  # largest resident memory of the process
     cache_hit_seconds: float  # the next time
-    training_seconds: float  # to read every row once, in shuffled order
-    training_peak_mb: float  # until then, memory-mapped pages included
-    ratio_to_batch_encoder: float  # rate of the whole path over that of encode_batch_fast alone
 
 
 def measure_streaming(size_mb: float) -> Streaming:
@@ -56,10 +41,9 @@ def measure_streaming(size_mb: float) -> Streaming:
     from minimind_lite.files import shipped  # imports torch, which the other process must not
 
     with tempfile.TemporaryDirectory(prefix="minimind_lite-bench-") as folder:
-        for name, size in (("whole", size_mb), ("piece", min(size_mb, PIECE_MB))):
-            target = Path(folder) / f"{name}.jsonl"
-            _repeat(shipped.folder() / "sft.jsonl", target, size=int(size * 1e6))
-        command = [sys.executable, "-m", "minimind_lite.bench.streaming", folder]
+        source, target = shipped.folder() / "sft.jsonl", Path(folder) / "large.jsonl"
+        target.write_bytes(source.read_bytes() * round(size_mb * 1e6 / source.stat().st_size))
+        command = [sys.executable, "-m", "minimind_lite.bench.streaming", str(target)]
         command.append(str(shipped.folder() / "tokenizer.json"))
         environment = {**os.environ, "MINIMIND_LITE_CACHE": str(Path(folder) / "cache")}
         done = subprocess.run(
@@ -68,62 +52,20 @@ def measure_streaming(size_mb: float) -> Streaming:
     return Streaming(**json.loads(done.stdout))
 
 
-def _repeat(source: Path, target: Path, *, size: int) -> None:
-    """Whole lines of `source`, over and over, until `size` bytes are reached."""
-    lines, written = source.read_bytes().splitlines(keepends=True), 0
-    with target.open("wb") as stream:
-        while written < size:
-            for line in lines:
-                written += stream.write(line)
-                if written >= size:
-                    return
-
-
-def measure_here(folder: Path, tokenizer: Path) -> Streaming:
+def measure_here(path: Path, chat: Chat) -> Streaming:
     """What `measure_streaming` starts in a process of its own."""
-    chat, whole = Chat(load_tokenizer(tokenizer)), folder / "whole.jsonl"
     start = time.perf_counter()
-    encode_file(whole, chat, max_len=512, smallest=0)
+    encode_file(path, chat, max_len=512, smallest=0)
     encoded, peak = time.perf_counter(), peak_mb()
-    data = encode_file(whole, chat, max_len=512, smallest=0)
+    data = encode_file(path, chat, max_len=512, smallest=0)
     assert data.cached
-    again = time.perf_counter()
-    _read_all(data)
-    trained, training_peak = time.perf_counter(), peak_mb()
     return Streaming(
-        size_mb=whole.stat().st_size / 1e6,
-        rows=len(data.rows),
+        size_mb=path.stat().st_size / 1e6,
         tokens=len(data.rows.ids),
         seconds=encoded - start,
         peak_mb=peak,
-        cache_hit_seconds=again - encoded,
-        training_seconds=trained - again,
-        training_peak_mb=training_peak,
-        # Last, because the texts of the piece are all in memory.
-        ratio_to_batch_encoder=_ratio_to_batch_encoder(folder / "piece.jsonl", chat),
+        cache_hit_seconds=time.perf_counter() - encoded,
     )
-
-
-def _read_all(data: EncodedFile) -> None:
-    """Touch what an epoch of training touches, and give it back as `train` does."""
-    data.rows.supervised()
-    for batch in batches(np.random.default_rng(0).permutation(len(data.rows)), BATCH):
-        data.rows.select(batch)
-        data.release()
-
-
-def _ratio_to_batch_encoder(path: Path, chat: Chat) -> float:
-    """Seconds of `encode_batch_fast` over those of the whole path on the same text, in turn."""
-    texts = [[content for c in chunk for _, content in c.messages] for chunk in chunks(read(path))]
-    ratios = []
-    for _ in range(ROUNDS):
-        start = time.perf_counter()
-        encode_file(path, chat, max_len=512, cache=False)
-        between = time.perf_counter()
-        for batch in texts:
-            chat.tokenizer.encode_batch_fast(batch, add_special_tokens=False)
-        ratios.append((time.perf_counter() - between) / (between - start))
-    return statistics.median(ratios)
 
 
 def peak_mb() -> float:
@@ -140,4 +82,5 @@ def peak_mb() -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(measure_here(Path(sys.argv[1]), Path(sys.argv[2])))))
+    measured = measure_here(Path(sys.argv[1]), Chat(load_tokenizer(sys.argv[2])))
+    print(json.dumps(asdict(measured)))

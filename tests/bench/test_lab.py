@@ -37,4 +37,4 @@ def test_a_clone_has_the_browser_part():
 
 def test_every_figure_is_recorded():
     recorded = lab.load(shipped.folder() / "bench_lab.json")
-    assert len(recorded) == 11 and any("on the screen" in line.what for line in recorded)
+    assert len(recorded) == 8 and any("on the screen" in line.what for line in recorded)
