@@ -145,7 +145,7 @@ def test_a_run_folder_is_plain_json_and_parquet(run_train, tmp_path):
     folder = tmp_path / "run"
     assert json.loads((folder / "config.json").read_text(encoding="utf-8"))["rows"] == ROWS
     files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.*"))
-    assert files == ["config.json", "samples/000000.parquet", "steps/000000.parquet"]
+    assert files == ["config.json", "steps/000000.parquet"]
 
 
 def test_every_option_of_train_reaches_the_run(run_train, tmp_path):
