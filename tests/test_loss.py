@@ -27,7 +27,7 @@ def packed(hidden, head, ids, mask):
 
 @st.composite
 def micro_batch(draw):
-    """hidden (B, T, C), head matrix (V, C), ids (B, T) and mask (B, T), in fp64, any mask at all."""
+    """hidden (B, T, C), head matrix (V, C), ids (B, T), mask (B, T), in fp64, any mask at all."""
     B, T, V = draw(st.integers(1, 4)), draw(st.integers(1, 6)), draw(st.integers(1, 8))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 999)))
     normal = lambda *shape: torch.randn(shape, generator=generator, dtype=torch.float64)
