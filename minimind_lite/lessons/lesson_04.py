@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from IPython.display import Markdown, display
@@ -14,11 +15,10 @@ from minimind_lite.plots.base import MARK, Plot, canvas
 from minimind_lite.records import Run
 from minimind_lite.science import evidence as ev
 from minimind_lite.science import procedures, segment_metrics
-from minimind_lite.science.evidence import Evidence
+from minimind_lite.science.evidence import Evidence, Value, Which
 from minimind_lite.science.experiments import PULSE
 from minimind_lite.science.intervals import Interval, interval_over_seeds
-from minimind_lite.science.rules import HARM, SAME
-from minimind_lite.science.segment_metrics import Reading
+from minimind_lite.science.rules import HARM, SAME, SPIKE
 from minimind_lite.science.store import Trial
 from minimind_lite.science.trials import SharedData
 from minimind_lite.segments import LARGE, domain_name
@@ -31,6 +31,7 @@ VIEWS = {
 }
 HARD, SICK = ("E2", "off-domain rows, no pulse"), ("E2", "base rows, pulse")
 CALM, SWAP = ("E2", "base rows, no pulse"), ("E2", "swap")
+PULSED = ("E9", "pulse, nothing")
 # States of the swap: before any step, and after as many steps in either order
 STATES = ("base model", "file order", "shuffled")
 SEGMENT, ORDINARY = "the segment's first batch", "ordinary rows after it"
@@ -49,50 +50,19 @@ TOLERANCE = 0.03  # nats: a median over a slightly different window
 # Three views of one file
 
 
-def _readings(records: Evidence) -> dict[str, list[dict[str, Reading]]]:
-    """Readings of every layout in each view of its file."""
-    seeds, readings = records.common(*VIEWS.values()), {}
+def view_heights(records: Evidence) -> dict[str, dict[str, Interval]]:
+    """Height of each segment in each of the three views, nats, over layouts."""
+    seeds, heights = records.common(*VIEWS.values()), {}
     for view, which in VIEWS.items():
         runs = [records.trial(*which, seed).run for seed in seeds]
         if view == SORTED_BACK:
             runs = [segment_metrics.in_file_order(run) for run in runs]
-        readings[view] = [segment_metrics.read(run) for run in runs]
-    return readings
-
-
-def view_heights(records: Evidence) -> dict[str, dict[str, Interval]]:
-    """Height of each segment in each of the three views, nats, over layouts."""
-    return {
-        view: {
-            _name(label): interval_over_seeds(
-                np.array([layout[label].height for layout in layouts])
-            )
+        layouts = [segment_metrics.read(run) for run in runs]
+        heights[view] = {
+            _name(label): interval_over_seeds([layout[label].height for layout in layouts])
             for label in (*LARGE, "en_tiny")
         }
-        for view, layouts in _readings(records).items()
-    }
-
-
-def agreement(records: Evidence) -> list[dict[str, str]]:
-    """Per segment, in how many layouts each view has it above zero, and flagged by the detector."""
-    readings = _readings(records)
-    table = []
-    for label in readings["trained"][0]:
-        row = {"segment": _name(label)}
-        for view, layouts in readings.items():
-            of_segment = [layout[label] for layout in layouts]
-            row[f"{view}: above 0 · flagged"] = _counts(of_segment)
-        table.append(row)
-    total = {
-        f"{view}: above 0 · flagged": _counts([r for layout in layouts for r in layout.values()])
-        for view, layouts in readings.items()
-    }
-    return [*table, {"segment": "all", **total}]
-
-
-def _counts(readings: Sequence[Reading]) -> str:
-    above, flagged = sum(r.height > 0 for r in readings), sum(r.flagged for r in readings)
-    return f"{above}/{len(readings)} · {flagged}/{len(readings)}"
+    return heights
 
 
 def _name(label: str) -> str:
@@ -186,80 +156,20 @@ def _on_one_line(text: str) -> str:
 # Tests that tell hard rows from an instability
 
 
-def tell_apart(records: Evidence, *, spike: float, harm: float) -> list[dict[str, str]]:
-    """Tests of the two kinds of spike, each with what the records show of either.
+class Expectation(NamedTuple):
+    """What a kind of spike is expected to show: a value wholly above or below a margin, nats."""
 
-    ✓: as expected, by the whole interval; ✗: not so; –: not measured. `spike` and `harm` are the
-    margins in nats from which a rise of training loss, or of held-out loss, counts.
-    """
-    tests = _tests_of_rows(records, spike) | _tests_of_curves(records, spike=spike, harm=harm)
-    return [
-        {"test": test, "hard rows": hard, "instability": sick}
-        for test, (hard, sick) in tests.items()
-    ]
+    value: Value
+    trials: tuple[Which, ...]
+    text: str
+    above: float = -math.inf
+    below: float = math.inf
 
-
-def _tick(holds: bool, text: str) -> str:
-    return f"{'✓' if holds else '✗'} {text}"
-
-
-def _tests_of_rows(records: Evidence, spike: float) -> dict[str, tuple[str, str]]:
-    """The same rows again: frozen, in another state, in the next epoch, in another order."""
-    frozen = records.over_seeds(ev.height, VIEWS["frozen"])
-    elsewhere = records.over_seeds(_harder_for_the_base, SWAP)
-    again = records.over_seeds(ev.event_height, CALM)
-    second = records.over_seeds(_second_epoch, ("E10", "2 epochs, file"))
-    back = records.over_seeds(ev.sorted_back_height, VIEWS[SORTED_BACK])
-    spread = records.over_seeds(_left_by_sorting, ("E9", "pulse, nothing"))
-    return {
-        "freeze the model, same order": (
-            _tick(frozen.above(spike), f"spike stays: {frozen}"),
-            "– (no learning rate, no pulse)",
-        ),
-        "the same rows, another healthy state": (
-            _tick(elsewhere.above(spike), f"still hard: {elsewhere}"),
-            _tick(again.below(spike), f"no spike: {again}"),
-        ),
-        "next epoch, same order": (
-            _tick(second.above(spike), f"comes back: {second}"),
-            "– (not measured)",
-        ),
-        "a shuffled run, sorted back into file order": (
-            _tick(back.above(0), f"a spike again: {back}"),
-            _tick(spread.below(0.5), f"no spike; share of its height that is left: {spread}"),
-        ),
-    }
-
-
-def _tests_of_curves(records: Evidence, *, spike: float, harm: float) -> dict[str, tuple[str, str]]:
-    """Training loss at the start and after the end; held-out loss at the peak and at the end."""
-    first, sick_first = (records.over_seeds(_first_loss, which) for which in (HARD, SICK))
-    tail, sick_tail = (records.over_seeds(_still_above, which) for which in (HARD, SICK))
-    rise, sick_rise = (records.over_seeds(ev.probe_rise, which) for which in (HARD, SICK))
-    left, sick_left = (records.over_seeds(_left_of_it, which, CALM) for which in (HARD, SICK))
-    least = records.over_seeds(_least_rise, SICK)
-    return {
-        "first step of the event": (
-            _tick(first.above(spike), f"up at once: {first}"),
-            _tick(sick_first.below(spike), f"not up yet: {sick_first}"),
-        ),
-        "ten steps after its end": (
-            _tick(tail.below(harm), f"over: {tail}"),
-            _tick(sick_tail.above(harm), f"still up by {sick_tail}"),
-        ),
-        "held-out Chinese at the peak": (
-            _tick(rise.below(harm), f"rises by {rise}"),
-            _tick(sick_rise.above(harm), f"rises by {sick_rise}"),
-        ),
-        "other held-out domains": (
-            "– (they are being learned)",
-            _tick(least.above(0), f"all rise; the least by {least}"),
-        ),
-        "held-out Chinese at the end": (
-            _tick(left.below(harm), f"back to normal: {left}"),
-            _tick(sick_left.above(harm), f"still damaged: {sick_left}"),
-        ),
-    }
+    def cell(self, records: Evidence) -> str:
+        """✓ or ✗, and what the records show."""
+        interval = records.over_seeds(self.value, *self.trials)
+        holds = self.above < interval.low and interval.high < self.below
+        return f"{'✓' if holds else '✗'} {self.text} {interval}"
 
 
 def _harder_for_the_base(trial: Trial) -> float:
@@ -294,6 +204,62 @@ def _least_rise(trial: Trial) -> float:
 
 def _left_of_it(trial: Trial, calm: Trial) -> float:
     return ev.final_probe_loss(trial, "zh") - ev.final_probe_loss(calm, "zh")
+
+
+# Test -> what hard rows, and what an instability, are expected to show
+TESTS: Mapping[str, tuple[Expectation | str, Expectation | str]] = {
+    "freeze the model, same order": (
+        Expectation(ev.height, (VIEWS["frozen"],), "spike stays:", above=SPIKE),
+        "– (no learning rate, no pulse)",
+    ),
+    "the same rows, another healthy state": (
+        Expectation(_harder_for_the_base, (SWAP,), "still hard:", above=SPIKE),
+        Expectation(ev.event_height, (CALM,), "no spike:", below=SPIKE),
+    ),
+    "held-out Chinese at the peak": (
+        Expectation(ev.probe_rise, (HARD,), "rises by", below=HARM),
+        Expectation(ev.probe_rise, (SICK,), "rises by", above=HARM),
+    ),
+    "other held-out domains": (
+        "– (they are being learned)",
+        Expectation(_least_rise, (SICK,), "all rise; the least by", above=0),
+    ),
+    "next epoch, same order": (
+        Expectation(_second_epoch, (("E10", "2 epochs, file"),), "comes back:", above=SPIKE),
+        "– (not measured)",
+    ),
+    "first step of the event": (
+        Expectation(_first_loss, (HARD,), "up at once:", above=SPIKE),
+        Expectation(_first_loss, (SICK,), "not up yet:", below=SPIKE),
+    ),
+    "ten steps after its end": (
+        Expectation(_still_above, (HARD,), "over:", below=HARM),
+        Expectation(_still_above, (SICK,), "still up by", above=HARM),
+    ),
+    "a shuffled run, sorted back into file order": (
+        Expectation(ev.sorted_back_height, (VIEWS[SORTED_BACK],), "a spike again:", above=0),
+        Expectation(_left_by_sorting, (PULSED,), "share of its height left:", below=0.5),
+    ),
+    "held-out Chinese at the end": (
+        Expectation(_left_of_it, (HARD, CALM), "back to normal:", below=HARM),
+        Expectation(_left_of_it, (SICK, CALM), "still damaged:", above=HARM),
+    ),
+}
+
+
+def tell_apart(records: Evidence) -> list[dict[str, str]]:
+    """Tests of the two kinds of spike, each with what the records show of either.
+
+    ✓: as expected, by the whole interval; ✗: not so; –: not measured.
+    """
+    return [
+        {
+            "test": test,
+            "hard rows": hard if isinstance(hard, str) else hard.cell(records),
+            "instability": sick if isinstance(sick, str) else sick.cell(records),
+        }
+        for test, (hard, sick) in TESTS.items()
+    ]
 
 
 # Exercises

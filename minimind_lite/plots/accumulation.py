@@ -109,16 +109,8 @@ def bias_scatter(
     }
     with canvas((9.5, 4.6)) as (figure, (ax,)):
         for (name, xy), look in zip(points.items(), LOOKS[1:]):
-            ax.plot(
-                xy[:, 1],
-                xy[:, 0],
-                color=look.color,
-                ls="none",
-                marker=look.marker,
-                ms=5,
-                alpha=0.7,
-                label=drawable(name),
-            )
+            limits, biases = xy[:, 1], xy[:, 0]
+            ax.scatter(limits, biases, s=25, c=look.color, marker=look.marker, label=drawable(name))
         edge = 1.05 * max(xy[:, 1].max() for xy in points.values())
         ax.plot([0, edge], [0, -edge], color="#111111", lw=1.4)
         ax.plot([0, edge], [0, edge], color="#111111", lw=1.4, label="law: no step beyond")
@@ -127,10 +119,10 @@ def bias_scatter(
         ax.set_xlabel("unequal lengths × unequal losses (nats)")
         ax.set_ylabel("mean of means − token mean (nats)")
         legend_right(ax)
-    biases = {name: np.abs(xy[:, 0]) for name, xy in points.items()}
     text = "; ".join(
-        f"{name}: {bias.mean():.3f} nats off on average, {bias.max():.3f} at most"
-        for name, bias in biases.items()
+        f"{name}: {np.abs(xy[:, 0]).mean():.3f} nats off on average, "
+        f"{np.abs(xy[:, 0]).max():.3f} at most"
+        for name, xy in points.items()
     )
     return Plot(
         figure,

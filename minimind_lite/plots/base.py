@@ -69,7 +69,7 @@ STYLE: dict[str, Any] = {
     "figure.dpi": 100,
     "text.parse_math": False,  # a `$` in somebody's label is a dollar sign
 }
-CJK_FAMILIES = (
+CJK_FAMILIES = [
     "Noto Sans CJK SC",
     "Noto Sans SC",
     "Source Han Sans SC",
@@ -81,7 +81,7 @@ CJK_FAMILIES = (
     "WenQuanYi Zen Hei",
     "SimHei",
     "Heiti TC",
-)
+]
 # CJK radicals to ideographs, compatibility forms, full-width forms, and the rare ones past U+FFFF
 CHINESE = re.compile("[\u2e80-\u9fff\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U00020000-\U0003ffff]")
 _LOCK = threading.RLock()  # matplotlib's text layout is not thread-safe

@@ -48,26 +48,23 @@ def loss_curve(
     "samples" seen or optimizer "steps". Raises `ValueError` for no run or more than five.
     """
     if not 1 <= len(runs) <= len(LOOKS):
-        raise ValueError(
-            f"loss_curve draws 1 to {len(LOOKS)} runs on one pair of axes, got {len(runs)}; "
-            "leave some out."
-        )
+        limit = f"1 to {len(LOOKS)} runs on one pair of axes"
+        raise ValueError(f"loss_curve draws {limit}, got {len(runs)}; leave some out.")
     striped = (list(runs)[:1] if strips is None else list(strips)) if segments else []
     n = len(striped)
     with canvas((10, 4.5 + n / 2), rows=1 + n, heights=[12, *[1] * n]) as (figure, axes):
         ax, *below = axes
         for (label, run), look in zip(runs.items(), LOOKS):
-            ax.plot(positions(run, axis), run.loss, c=look.color, ls=look.dash, lw=1.6, label=label)
+            x, text = positions(run, axis), drawable(label)
+            ax.plot(x, run.loss, color=look.color, ls=look.dash, lw=1.6, label=text)
         for event in events:
             few = len(events) <= MAX_LABELS
             mark_spike(ax, list(runs.values()), event=event, axis=axis, label=few)
         for strip, label in zip(below, striped):
             draw_strip(strip, runs[label], segments=segments, axis=axis, label=label)
-        lines, labels = ax.get_legend_handles_labels()
-        for line, label in zip(lines, labels):
-            line.set_label(drawable(label))
         domains = domain_names(segments) if striped else {}
-        legend_right(ax, [*lines, *(Patch(color=c, label=name) for name, c in domains.items())])
+        patches = [Patch(color=color, label=name) for name, color in domains.items()]
+        legend_right(ax, [*ax.get_legend_handles_labels()[0], *patches])
         ax.set(title=drawable(title), ylabel="training loss (nats per token)")
         low, high = ax.get_ylim()
         ax.set_ylim(low, high + (0.2 if events else 0.05) * (high - low))

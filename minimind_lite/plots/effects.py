@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from minimind_lite.plots.base import (
     GREY,
     LOOKS,
+    Look,
     Plot,
     canvas,
     counted,
@@ -29,6 +30,31 @@ def reach(interval: Interval) -> tuple[float, float]:
     if not math.isfinite(interval.low):
         return 0.0, 0.0
     return interval.mean - interval.low, interval.high - interval.mean
+
+
+def draw_intervals(
+    ax: Axes,
+    x: np.ndarray,
+    intervals: Sequence[Interval],
+    *,
+    look: Look,
+    size: float,
+    line: bool = False,
+    label: str | None = None,
+) -> None:
+    """Means as markers with their intervals as bars, joined by a line if asked for."""
+    ax.errorbar(
+        x,
+        [interval.mean for interval in intervals],
+        yerr=np.array([reach(interval) for interval in intervals]).T,
+        color=look.color,
+        ls=look.dash if line else "none",
+        marker=look.marker,
+        ms=size,
+        capsize=3,
+        lw=1.4,
+        label=label,
+    )
 
 
 def bar_chart(
@@ -129,18 +155,9 @@ def intervals(
     places = list(next(iter(series.values())))
     with canvas((9.5, 4.2)) as (figure, (ax,)):
         for i, ((name, values), look) in enumerate(zip(series.items(), LOOKS)):
-            ax.errorbar(
-                np.arange(len(places)) + 0.1 * (i - (len(series) - 1) / 2),
-                [values[place].mean for place in places],
-                yerr=np.array([reach(values[place]) for place in places]).T,
-                color=look.color,
-                ls=look.dash,
-                marker=look.marker,
-                lw=1.4,
-                ms=8,
-                capsize=4,
-                label=drawable(name),
-            )
+            x = np.arange(len(places)) + 0.1 * (i - (len(series) - 1) / 2)
+            shown = [values[place] for place in places]
+            draw_intervals(ax, x, shown, look=look, size=8, line=True, label=drawable(name))
         ax.axhline(0, color=GREY, lw=0.8, ls=":")
         ax.set_xticks(range(len(places)), [drawable(place) for place in places])
         ax.set(title=drawable(title), xlabel=xlabel, ylabel=ylabel)

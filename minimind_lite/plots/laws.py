@@ -7,7 +7,8 @@ where law and measurement differ.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from minimind_lite.plots.base import GREY, LOOKS, Plot, canvas, drawable, legend_right, note
-from minimind_lite.plots.effects import reach
+from minimind_lite.plots.effects import draw_intervals, reach
 from minimind_lite.science.intervals import Interval, interval_over_seeds
 from minimind_lite.science.law_checks import Check
 
@@ -57,16 +58,13 @@ def agreement(check: Check, name: str, *, x_name: str, digits: int = 2) -> str:
     )
 
 
-def draw_check(
-    ax: Axes, check: Check, *, series: int, offset: float = 1.0, line: bool = True
-) -> None:
+def draw_check(ax: Axes, check: Check, *, series: int, offset: float = 1.0) -> None:
     """One check in the look of a series (0 to 4).
 
     `offset` multiplies the measured places, so that intervals of several series do not overlap.
     """
     look = LOOKS[series]
-    if line:
-        ax.plot(check.x, check.law, color=look.color, ls=look.dash, lw=1.8, zorder=2)
+    ax.plot(check.x, check.law, color=look.color, ls=look.dash, lw=1.8, zorder=2)
     ax.plot(
         check.sim_x,
         check.simulated,
@@ -77,19 +75,7 @@ def draw_check(
         ms=10,
         zorder=3,
     )
-    measured = _measured(check)
-    ax.errorbar(
-        check.at * offset,
-        [i.mean for i in measured],
-        yerr=np.array([reach(i) for i in measured]).T,
-        color=look.color,
-        ls="none",
-        marker=look.marker,
-        ms=5,
-        capsize=3,
-        lw=1.4,
-        zorder=4,
-    )
+    draw_intervals(ax, check.at * offset, _measured(check), look=look, size=5)
 
 
 def _log2_axis(ax: Axes, ticks: Sequence[float] | np.ndarray, *, axis: str = "x") -> None:
@@ -201,22 +187,37 @@ def _plotting_summary(checks: Mapping[str, tuple[Check, Check]]) -> str:
     )
 
 
+@contextmanager
+def _one_panel(
+    checks: Mapping[str, Check], *, title: str, spread: float = 1.0
+) -> Iterator[tuple[Figure, Axes]]:
+    """Checks on one pair of axes with their names beside them.
+
+    `spread` is the factor between the measured places of one series and the next.
+    """
+    with canvas((10, 4.6)) as (figure, (ax,)):
+        for i, check in enumerate(checks.values()):
+            draw_check(ax, check, series=i, offset=spread ** (i - (len(checks) - 1) / 2))
+        ax.set_title(drawable(title))
+        _key(ax, list(checks) if len(checks) > 1 else [])
+        yield figure, ax
+
+
 def buffer(checks: Mapping[str, Check], lengths: Mapping[str, int], *, title: str = "") -> Plot:
     """Expected peak share of a segment over the rows K of a shuffle buffer.
 
     `checks` are `law_checks.peak_shares` by name. Thin lines: the rule of thumb 1 - exp(-L/K).
     """
+    named = {f"{name}, L = {lengths[name]}": check for name, check in checks.items()}
     first = next(iter(checks.values()))
     powers = 2.0 ** np.arange(math.ceil(math.log2(first.x[0])), math.log2(first.x[-1]) + 0.001)
-    with canvas((10, 4.8)) as (figure, (ax,)):
-        for i, (name, check) in enumerate(checks.items()):
-            draw_check(ax, check, series=i, offset=1.06 ** (i - (len(checks) - 1) / 2))
+    with _one_panel(named, title=title, spread=1.06) as (figure, ax):
+        for look, (name, check) in zip(LOOKS, checks.items()):
             rule = -np.expm1(-lengths[name] / check.x)
-            ax.plot(check.x, rule, color=LOOKS[i].color, lw=0.8, ls=(0, (1, 1)), zorder=1)
+            ax.plot(check.x, rule, color=look.color, lw=0.8, ls=(0, (1, 1)), zorder=1)
         _log2_axis(ax, sorted({*first.at, *powers}))
-        ax.set(xlabel="rows K that the buffer holds", ylim=(0, 1.05), title=drawable(title))
+        ax.set(xlabel="rows K that the buffer holds", ylim=(0, 1.05))
         ax.set_ylabel("share of the segment in its fullest batch")
-        _key(ax, [f"{name}, L = {lengths[name]}" for name in checks])
     text = ". ".join(agreement(check, name, x_name="K") for name, check in checks.items())
     return Plot(figure, f"{text}.")
 
@@ -226,15 +227,12 @@ def dispersion(check: Check, orders: Sequence[str], *, title: str = "") -> Plot:
 
     `check` is `law_checks.dispersion`, `orders` the names of its places.
     """
-    with canvas((10, 4.4)) as (figure, (ax,)):
-        draw_check(ax, check, series=3, line=False)
-        ax.hlines(check.law, check.x - 0.3, check.x + 0.3, color=LOOKS[3].color, lw=1.8)
+    with _one_panel({"": check}, title=title) as (figure, ax):
+        ax.lines[0].set_drawstyle("steps-mid")  # the law: orders are no scale
         ax.axhline(1, color=GREY, lw=0.8, ls=":")
         _log2_axis(ax, (0.5, 1, 2, 4, 8, 16), axis="y")
         ax.set_xticks(check.x, [drawable(name) for name in orders])
-        ax.set(ylabel="dispersion index D", title=drawable(title))
-        ax.set(ylim=(0.5, 20), xlim=(-0.6, len(orders) - 0.4))
-        _key(ax)
+        ax.set(ylabel="dispersion index D", ylim=(0.5, 20))
     measured, law = check.measured.mean(axis=0), check.law_at.mean(axis=0)
     listed = ", ".join(
         f"{name} {m:.2f} (law {expected:.2f})" for name, m, expected in zip(orders, measured, law)
@@ -247,15 +245,12 @@ def accumulation(check: Check, *, title: str = "") -> Plot:
 
     Sum / sum is the line at zero, exactly.
     """
-    with canvas((9.5, 4.4)) as (figure, (ax,)):
-        draw_check(ax, check, series=1)
+    with _one_panel({"": check}, title=title) as (figure, ax):
         ax.axhline(0, color="#111111", lw=1.2)
         note(ax, "sum / sum: no bias at any K", (check.at.max(), 0), align="right")
         _log2_axis(ax, sorted(check.at))
         ax.set(xlabel="rows K of a micro-batch", ylabel="mean of means − sum / sum (nats)")
-        ax.set_title(drawable(title))
         ax.margins(y=0.15)
-        _key(ax)
     return Plot(figure, agreement(check, "Mean of means", x_name="K", digits=3) + ".")
 
 
@@ -264,15 +259,10 @@ def resume(checks: Mapping[str, Check], *, title: str = "") -> Plot:
 
     `checks` are `law_checks.resume` by the order that goes on.
     """
-    with canvas((9.5, 4.4)) as (figure, (ax,)):
-        for i, check in enumerate(checks.values()):
-            offset = 1 + 0.04 * (i - (len(checks) - 1) / 2)
-            draw_check(ax, check, series=i, offset=offset)
-        ax.set(xlim=(0, 1), ylim=(0, 0.3), title=drawable(title))
+    with _one_panel(checks, title=title, spread=1.04) as (figure, ax):
+        ax.set(xlim=(0, 1), ylim=(0, 0.3), ylabel="read twice; as many never")
         ax.set_xlabel("share f of the epoch that was done at the break")
-        ax.set_ylabel("read twice; as many never")
         ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.0%}"))
-        _key(ax, list(checks))
     measured = ", ".join(
         f"{name} {check.measured.mean():.1%} of the rows at f = {check.at[0]:.2f} "
         f"(law {check.law_at.mean():.1%})"

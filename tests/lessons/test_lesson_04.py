@@ -77,18 +77,17 @@ def test_a_factor_out_of_range_is_not_trained(answer, capsys, monkeypatch):
 # Tables
 
 
-def test_the_three_views_are_counted():
-    heights, table = lesson.view_heights(RECORDS), lesson.agreement(RECORDS)
-    assert heights["frozen"]["code"].n == 5 and "tiny English" in heights["frozen"]
-    assert len(table) == 6 and table[-1]["segment"] == "all"
-    flagged = sum(
-        reading.flagged
-        for seed in range(5)
-        for reading in segment_metrics.read(
+def test_the_three_views_are_those_of_the_records():
+    heights = lesson.view_heights(RECORDS)
+    assert list(heights) == ["trained", "frozen", "shuffled, sorted back"]
+    code = [
+        segment_metrics.read(
             segment_metrics.in_file_order(RECORDS.trial("E1", "shuffled", seed).run)
-        ).values()
-    )
-    assert table[-1]["shuffled, sorted back: above 0 · flagged"] == f"25/25 · {flagged}/25"
+        )["code"].height
+        for seed in range(5)
+    ]
+    assert heights["shuffled, sorted back"]["code"].mean == pytest.approx(sum(code) / 5)
+    assert heights["frozen"]["tiny English"].n == 5
 
 
 def test_the_swap_table_adds_up():
@@ -130,9 +129,15 @@ def test_texts_are_a_table(monkeypatch):
     assert all(row.count("|") == 5 for row in rows) and len(rows) > 5
 
 
-def test_ticks_follow_the_margins():
-    table = lesson.tell_apart(RECORDS, spike=0.3, harm=0.1)
+def test_hard_rows_and_an_instability_are_told_apart():
+    table = lesson.tell_apart(RECORDS)
     assert len(table) == 9 and set(table[0]) == {"test", "hard rows", "instability"}
-    assert table[0]["hard rows"].startswith("✓ spike stays")
-    strict = lesson.tell_apart(RECORDS, spike=9.0, harm=0.1)
-    assert strict[0]["hard rows"].startswith("✗ spike stays")
+    assert table[0]["hard rows"].startswith("✓ spike stays: +")
+    assert table[0]["instability"] == "– (no learning rate, no pulse)"
+
+
+def test_ticks_follow_the_margins():
+    height, file = evidence.height, (("E1", "file"),)
+    assert lesson.Expectation(height, file, "tall:", above=0.3).cell(RECORDS)[0] == "✓"
+    assert lesson.Expectation(height, file, "tall:", above=9.0).cell(RECORDS)[0] == "✗"
+    assert lesson.Expectation(height, file, "low:", below=0.3).cell(RECORDS)[0] == "✗"
