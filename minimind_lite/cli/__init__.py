@@ -17,7 +17,10 @@ from minimind_lite.bench import command as bench_command
 from minimind_lite.config import PRECISIONS, ModelConfig, TrainConfig
 from minimind_lite.files.jsonl import BadLineError
 
-DATA = "JSONL file; also .gz, .bz2 or .zst of one, a JSON array, Parquet, or hf://owner/name"
+DATA = (
+    "JSONL file in MiniMind's format, or ShareGPT's, OpenAI's, Alpaca's; also a JSON array, "
+    ".gz, .bz2, .zst, Parquet, or hf://owner/name"
+)
 SIZES = tuple(ModelConfig.PRESETS)
 EXPERIMENTS = tuple(f"E{i}" for i in range(1, 13))
 DEVICE_ERRORS = ("OutOfMemoryError", "AcceleratorError")  # of torch, which is not imported here
@@ -60,9 +63,6 @@ def parser() -> Parser:
     p.add("data", DATA)
     p.add("--most", "bad lines to list", type=positive, default=100)
     _add_reading(p)
-    p = command("convert", "cli.data:convert", "another chat format to MiniMind's, line by line")
-    p.add("data", DATA)
-    p.add("out", "JSONL file to write", type=Path)
     _add_claims(command("claims", "cli.claims:run", "run the experiments, print the verdicts"))
     p = command("bench", "bench.command:run", "tokens per second, step by step")
     bench_command.add_options(p)
@@ -136,11 +136,7 @@ def main(words: list[str] | None = None) -> int:
         run = getattr(importlib.import_module(f"minimind_lite.{module}"), function)
         return run(arguments)
     except BadLineError as error:
-        from minimind_lite.files import formats
-
-        bad_line = error.bad_line
-        advice = formats.advice(bad_line.file) or " To go on without such lines: --skip-bad-lines."
-        message = f"{bad_line}{advice}"
+        message = f"{error.bad_line} To go on without such lines: --skip-bad-lines."
     except (ValueError, OSError, ArithmeticError, MemoryError) as error:
         message = str(error) or "not enough memory"
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""`check` and `convert`, and reading a file for `train`."""
+"""`check`, and reading a file for `train`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from minimind_lite.chat import Chat
 from minimind_lite.cli.progress import Bar
-from minimind_lite.files import formats, shipped
+from minimind_lite.files import shipped
 from minimind_lite.files.encoded import EncodedFile
 from minimind_lite.files.encoded_cache import cache_folder, encode_file
 from minimind_lite.files.sources import as_jsonl
@@ -29,7 +29,7 @@ def jsonl_of(data: str) -> Path:
     with _progress(unit="rows") as bar:
         path = as_jsonl(data, cache_folder().with_name("lines"), progress=bar)
     if path != Path(data):
-        print(f"{data} as lines: {printable(path)}")
+        print(f"{data} as lines of MiniMind's format: {printable(path)}")
     return path
 
 
@@ -88,20 +88,4 @@ def check(arguments: argparse.Namespace) -> int:
         print(f"  {bad}")
     rows = data.rows
     print(f"{len(rows.ids):,} tokens, {int(rows.supervised().sum()):,} of them in answers.")
-    if data.report.skipped and (advice := formats.advice(path)):
-        print(advice.strip())
     return 1 if data.report.skipped else 0
-
-
-def convert(arguments: argparse.Namespace) -> int:
-    """Write the lines of a file in MiniMind's format."""
-    if arguments.out.exists():
-        raise FileExistsError(f"{arguments.out} exists already; choose another name or delete it.")
-    counts = formats.convert(jsonl_of(arguments.data), arguments.out)
-    unknown = counts.pop("", 0)
-    for name, n in counts.items():
-        print(f"{n:,} lines converted from {name}.")
-    print(
-        f"{unknown:,} lines copied as they are. Now: python -m minimind_lite check {arguments.out}"
-    )
-    return 0

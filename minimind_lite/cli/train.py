@@ -16,7 +16,7 @@ from minimind_lite.cli import data as reading
 from minimind_lite.cli import spikes as reporting
 from minimind_lite.cli.progress import progress_bar
 from minimind_lite.config import ModelConfig, TrainConfig
-from minimind_lite.files import formats, run_folder, shipped
+from minimind_lite.files import run_folder, shipped
 from minimind_lite.files.encoded import EncodedFile, file_stamp
 from minimind_lite.files.encoded_cache import cache_folder
 from minimind_lite.files.provenance import run_info
@@ -90,7 +90,7 @@ def _data(arguments: argparse.Namespace, chat: Chat) -> EncodedFile:
     if skipped > read and not arguments.allow_mostly_bad:
         raise ValueError(
             f"only {read:,} of {read + skipped:,} lines of {path} could be read. To go on with "
-            f"these: --allow-mostly-bad.{formats.advice(path, arguments.data)}"
+            "these: --allow-mostly-bad."
         )
     if not read:
         raise ValueError(f"{path} has no rows to train on.")

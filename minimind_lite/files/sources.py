@@ -1,4 +1,4 @@
-"""One door for data: whatever is given becomes a JSONL file, a line a row.
+"""One door for data: whatever is given becomes a file of MiniMind's JSONL, a line a row.
 
 A spike must lead back to a text, and a line of a file can be opened with any editor. So
 
@@ -6,6 +6,7 @@ A spike must lead back to a text, and a line of a file can be opened with any ed
     JSON lines in .gz, .bz2 or .zst              are unpacked (pyarrow)
     one JSON array                               becomes a line an item
     Parquet, a folder of it, hf://owner/name     become a line a row (`datasets`, streamed)
+    ShareGPT's format, OpenAI's, Alpaca's ...    are converted, line by line
 
 What is written goes to a folder of the caller's choice and is found there the next time.
 """
@@ -15,115 +16,110 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from minimind_lite.files.encoded import Progress, file_stamp
-from minimind_lite.files.jsonl import BOM, shorten
+from minimind_lite.files.formats import other_format
+from minimind_lite.files.jsonl import BOM, MAX_LINE_BYTES, shorten
 from minimind_lite.files.work import write_then_rename
 
 HUB = "hf://"
+BLOCK = 1 << 20  # bytes unpacked at once
+MAX_LAYERS = 5  # a packed file may hold a JSON array in another format, and no more
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
-PARQUET = b"PAR1"
 REFUSED = {
-    b"PK\x03\x04": "a ZIP archive; unpack it first",
-    b"7z\xbc\xaf": "a 7-Zip archive; unpack it first",
-    b"Rar!": "a RAR archive; unpack it first",
-    b"\xfd7zXZ": "an XZ archive; unpack it first",
+    b"PK\x03\x04": "a ZIP archive",
+    b"7z\xbc\xaf": "a 7-Zip archive",
+    b"Rar!": "a RAR archive",
+    b"\xfd7zXZ": "an XZ archive",
     b"\x89PNG": "a PNG picture",
     b"\xff\xd8\xff": "a JPEG picture",
     b"%PDF": "a PDF document",
-    b"ARROW1": "an Arrow file; save it as Parquet",
+    b"ARROW1": "an Arrow file",
     b"SQLite": "an SQLite database",
 }
 
 
 def as_jsonl(data: str, folder: Path, *, progress: Progress) -> Path:
-    """A JSONL file with the rows of `data`: a path, or hf://owner/name, or hf://owner/name/file.
+    """A JSONL file with the rows of `data`: a path, hf://owner/name or hf://owner/name/file.
 
-    Raises `ValueError` for a file of another kind, `OSError` where there is nothing to read.
+    Raises `ValueError` for a file that holds something else, `OSError` where nothing can be read.
     """
+    for _ in range(MAX_LAYERS):
+        lines = _lines_of(data, progress)
+        if lines is None:
+            return Path(data)
+        data = str(_write(data, folder, lines))
+    raise ValueError(f"{data} is packed in more than {MAX_LAYERS} layers.")
+
+
+def _lines_of(data: str, progress: Progress) -> Iterator[bytes] | None:
+    """Lines that `data` is to become, one layer unpacked; None where it is a file of them."""
     path = Path(data)
-    if not data.startswith(HUB):
-        if not path.exists():
-            raise FileNotFoundError(f"no file {data}; for a dataset of the hub: hf://owner/name")
-        if not (path.is_file() or path.is_dir()):  # a pipe: all of it belongs to the reader
-            return path
-    target = _target(data, folder)
     if data.startswith(HUB) or path.is_dir():
-        return _write(target, _table_rows(data, progress))
+        return _rows(data, progress)
+    if not path.exists():
+        raise FileNotFoundError(f"no file {data}; for a dataset of the hub: hf://owner/name")
+    if not path.is_file():  # a pipe: all of it belongs to the reader
+        return None
     with open(path, "rb") as stream:
-        head = stream.read(64)
+        head = stream.readline(MAX_LINE_BYTES)
     for magic, name in REFUSED.items():
         if head.startswith(magic):
             raise ValueError(f"{path} is {name}. Expected JSON lines, Parquet, .gz, .bz2 or .zst.")
     for magic, compression in COMPRESSED.items():
         if head.startswith(magic):
-            return as_jsonl(str(_unpack(path, target, compression)), folder, progress=progress)
-    if head.startswith(PARQUET):
-        return _write(target, _table_rows(data, progress))
+            return _unpacked(path, compression)
+    if head.startswith(b"PAR1"):
+        return _rows(data, progress)
     if head.removeprefix(BOM).lstrip().startswith(b"["):
-        return _write(target, _items(path))
-    return path
+        return _items(path)
+    form = other_format(_parse(head))
+    if form is not None and not form[1]:
+        raise ValueError(f"{path} looks like {form[0]}: there are no answers in it to learn.")
+    return _converted(path) if form else None
 
 
-def _target(data: str, folder: Path) -> Path:
-    """Where the lines of `data` go: another file for each version of it."""
+def _write(data: str, folder: Path, lines: Iterable[bytes]) -> Path:
+    """Write the lines of `data` to a file, another one for each version of it, and only once."""
     path = Path(data)
-    files = [] if data.startswith(HUB) else _parquet_files(path)
-    stamps = [file_stamp(file) for file in files]
+    stamps = [] if data.startswith(HUB) else [file_stamp(file) for file in _parquet_files(path)]
     version = hashlib.blake2b(repr([str(path.resolve()), stamps]).encode(), digest_size=4)
-    name = re.sub(r"[^\w.-]+", "-", path.name)
-    return folder / f"{name}-{version.hexdigest()}.jsonl"
-
-
-def _write(target: Path, rows: Iterable[object]) -> Path:
-    """A line a row, unless that was done before."""
+    name = re.sub(r"[^\w.-]+", "-", path.name).removesuffix(".jsonl")
+    target = folder / f"{name}-{version.hexdigest()}.jsonl"
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         with write_then_rename(target) as temporary, open(temporary, "wb") as out:
-            for row in rows:
-                text = json.dumps(row, ensure_ascii=False, default=str)
-                out.write(text.encode("utf-8", "surrogatepass") + b"\n")
+            out.writelines(lines)
     return target
 
 
-def _unpack(path: Path, target: Path, compression: str) -> Path:
+def _unpacked(path: Path, compression: str) -> Iterator[bytes]:
     import pyarrow as pa
 
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with write_then_rename(target) as temporary, open(temporary, "wb") as out:
-                with pa.input_stream(str(path), compression=compression) as stream:
-                    shutil.copyfileobj(stream, out, 1 << 20)
-        except OSError as error:
-            raise OSError(f"{path} can't be unpacked into {target.parent}: {error}") from None
-    return target
-
-
-def _items(path: Path) -> list[object]:
     try:
-        return json.loads(path.read_bytes().removeprefix(BOM))
+        with pa.input_stream(str(path), compression=compression) as stream:
+            while block := stream.read(BLOCK):
+                yield block
+    except OSError as error:
+        raise OSError(f"{path} can't be unpacked: {error}") from None
+
+
+def _items(path: Path) -> Iterator[bytes]:
+    try:
+        items = json.loads(path.read_bytes().removeprefix(BOM))
+        if not all(isinstance(item, dict) for item in items):
+            raise ValueError("its items are no objects")
     except (ValueError, RecursionError) as error:
         raise ValueError(
-            f"{path} begins like one JSON array, but is none ({shorten(str(error))}). "
-            "Expected one JSON object a line."
+            f"{path} begins like a JSON array of conversations, but is none "
+            f"({shorten(str(error))}). Expected one JSON object a line."
         ) from None
+    yield from map(_line, items)
 
 
-def _parquet_files(path: Path) -> list[str]:
-    """A Parquet file, or those in a folder. Raises `ValueError` where there is none."""
-    files = [path]
-    if path.is_dir():
-        files = sorted([*path.glob("*.parquet"), *path.glob("*/*.parquet")])
-    if not files:
-        raise ValueError(f"{path} is a folder without Parquet files.")
-    return [str(file) for file in files]
-
-
-def _table_rows(data: str, progress: Progress) -> Iterator[object]:
+def _rows(data: str, progress: Progress) -> Iterator[bytes]:
     """Rows of Parquet files or of a dataset on the hub, one in memory at a time."""
     import datasets  # half a second: only who needs it pays
 
@@ -132,12 +128,42 @@ def _table_rows(data: str, progress: Progress) -> Iterator[object]:
         parts = data.removeprefix(HUB).split("/")
         name, files = "/".join(parts[:2]), ["/".join(parts[2:])] if parts[2:] else None
     else:
-        name, files = "parquet", _parquet_files(Path(data))
+        name, files = "parquet", [str(file) for file in _parquet_files(Path(data))]
     try:
         rows = datasets.load_dataset(name, data_files=files, split="train", streaming=True)
         for n, row in enumerate(rows, 1):
             progress("reading rows", n, 0)
-            yield row
+            yield _line(row)
     except (datasets.exceptions.DatasetsError, ValueError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{data} can't be read by `datasets`: {reason}") from None
+
+
+def _parquet_files(path: Path) -> list[Path]:
+    """A file itself, or those in a folder. Raises `ValueError` where there is none."""
+    if path.is_file():
+        return [path]
+    files = sorted([*path.glob("*.parquet"), *path.glob("*/*.parquet")])
+    if not files:
+        raise ValueError(f"{path} is a folder without Parquet files.")
+    return files
+
+
+def _converted(path: Path) -> Iterator[bytes]:
+    """Lines in MiniMind's format; one in no known format stays as it is, for the reader to name."""
+    with open(path, "rb") as lines:
+        for line in lines:
+            form = other_format(_parse(line))
+            yield _line({"conversations": form[1]}) if form and form[1] else line
+
+
+def _parse(line: bytes) -> object:
+    try:
+        return json.loads(line.removeprefix(BOM))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _line(row: object) -> bytes:
+    text = json.dumps(row, ensure_ascii=False, default=str)
+    return text.encode("utf-8", "surrogatepass") + b"\n"

@@ -19,7 +19,7 @@ from minimind_lite.segments import DOMAINS
 from minimind_lite.trainer import train
 
 ROWS = 12
-COMMANDS = {"reproduce", "train", "spikes", "check", "convert", "claims", "bench"}
+COMMANDS = {"reproduce", "train", "spikes", "check", "claims", "bench"}
 
 
 @pytest.fixture(autouse=True)
@@ -256,7 +256,7 @@ def test_a_row_without_an_answer_is_refused_before_training(run_train, jsonl, tm
 
 def test_a_file_that_is_mostly_bad_is_not_trained_on_unasked(run_train, jsonl, tmp_path, capsys):
     """Of a ZIP archive two "lines" were trained on."""
-    jsonl.write_bytes(jsonl.read_bytes() + b'{"instruction": "a", "output": "b"}\n' * 13)
+    jsonl.write_bytes(jsonl.read_bytes() + b'{"a": "b"}\n' * 13)
     assert run_train("--skip-bad-lines") == 1
     line = error_line(capsys)
     assert "only 12 of 25 lines" in line and "--allow-mostly-bad" in line
@@ -431,14 +431,14 @@ def test_a_bad_line_is_one_line_with_its_place(run_train, jsonl, capsys):
     assert 'no list under the key "conversations"' in line
 
 
-def test_another_format_is_named_with_the_command_that_converts_it(run_train, jsonl, capsys):
+def test_another_format_is_converted_and_that_is_said(run_train, jsonl, tmp_path, capsys):
     """ShareGPT was told "turn 1 is None, expected 'user'"."""
     turns = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
-    jsonl.write_text(json.dumps({"conversations": turns}) + "\n")
-    assert run_train() == 1
-    line = error_line(capsys)
-    assert "looks like ShareGPT's format" in line and "--skip-bad-lines" not in line
-    assert f"python -m minimind_lite convert {jsonl} converted.jsonl" in line
+    jsonl.write_text((json.dumps({"conversations": turns}) + "\n") * 4)
+    assert run_train() == 0
+    [lines] = (tmp_path / "cache" / "lines").iterdir()
+    assert f"{jsonl} as lines of MiniMind's format: {lines}" in capsys.readouterr().out
+    assert run_folder.load(tmp_path / "run").info["lines_of"] == str(lines)
 
 
 def test_an_empty_file_is_one_line(run_train, jsonl, capsys):
@@ -462,7 +462,7 @@ def test_an_ascii_terminal_gets_the_whole_result_of_a_chinese_path(tmp_path, jso
     assert r"\u6570\u636e.jsonl, line 13" in result.stdout and "in answers" in result.stdout
 
 
-# check, convert
+# check
 
 
 def test_check_lists_what_is_wrong_with_a_file(jsonl, capsys):
@@ -474,13 +474,3 @@ def test_check_lists_what_is_wrong_with_a_file(jsonl, capsys):
     out = capsys.readouterr().out
     assert "12 conversations read, 15 lines skipped" in out
     assert [out.count(f", line {n} (") for n in (13, 26, 27)] == [1, 1, 0]
-
-
-def test_convert_writes_what_train_reads(tmp_path, capsys, run_train):
-    source, target = tmp_path / "alpaca.jsonl", tmp_path / "new.jsonl"
-    source.write_text('{"instruction": "a", "output": "b"}\n' * 4)
-    assert main(["convert", str(source), str(target)]) == 0
-    assert "4 lines converted from Alpaca's format" in capsys.readouterr().out
-    assert main(["convert", str(source), str(target)]) == 1
-    assert "exists already" in error_line(capsys)
-    assert run_train("--data", str(target)) == 0

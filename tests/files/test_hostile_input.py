@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minimind_lite.chat import Chat
-from minimind_lite.files import formats
 from minimind_lite.files.encoded import line_numbers
 from minimind_lite.files.encoded_cache import encode_file
 from minimind_lite.files.jsonl import read_at
@@ -104,6 +103,3 @@ def test_every_file_is_data_or_a_named_error(chat, tmp_path_factory, content):
     for row in range(len(rows)):
         text = data.conversation(row)
         assert text == read_at(data.source.path, text.offset, text.line)
-    advice = formats.advice(data.source.path)
-    assert "\n" not in advice
-    formats.convert(data.source.path, folder / "converted.jsonl")

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from minimind_lite.files import formats
+from minimind_lite.files.formats import other_format
 from minimind_lite.files.jsonl import read
 from minimind_lite.files.sources import REFUSED, as_jsonl
 
@@ -109,6 +109,7 @@ def test_a_file_of_another_kind_is_named(tmp_path, magic):
         ("a.parquet", b"PAR1 and no more"),
         ("a.json", b'[{"a": 1}, '),
         ("deep.json", b"[" * 100_000),
+        ("list.json", b'[["a"]]'),
     ],
 )
 def test_what_is_damaged_is_an_error_and_leaves_nothing(tmp_path, name, content):
@@ -161,36 +162,43 @@ OTHERS = {
 }
 
 
+@pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("name", OTHERS)
-def test_another_format_is_recognized_and_converted(tmp_path, name):
-    path, target = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
-    path.write_text((json.dumps(OTHERS[name]) + "\n") * 2)
-    assert f"looks like {name}" in formats.advice(path)
-    assert "minimind_lite convert" in formats.advice(path)
-    assert formats.convert(path, target) == {name: 2}
-    assert [c.messages for c in read(target)] == [(("user", "a"), ("assistant", "b"))] * 2
+def test_another_format_is_converted_line_by_line(tmp_path, name, packed):
+    path, text = tmp_path / "a.jsonl", (json.dumps(OTHERS[name]) + "\n") * 2
+    path.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
+    lines = as_jsonl(str(path), tmp_path / "lines", progress=quiet)
+    assert [c.messages for c in read(lines)] == [(("user", "a"), ("assistant", "b"))] * 2
+    assert other_format(OTHERS[name])[0] == name
 
 
 def test_pairs_keep_their_input_and_chosen_conversations_are_taken():
     alpaca = {"instruction": "Translate.", "input": "你好", "output": "Hello."}
-    _, turns = formats.other_format(alpaca)
+    _, turns = other_format(alpaca)
     assert turns[0]["content"] == "Translate.\n你好"
     chosen = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-    assert formats.other_format({"chosen": chosen, "rejected": []})[1] == chosen
+    assert other_format({"chosen": chosen, "rejected": []})[1] == chosen
 
 
-def test_texts_for_pretraining_can_t_be_converted_and_say_so(tmp_path):
+def test_texts_for_pretraining_are_refused(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "once upon"}\n')
-    assert "no answers in it to learn" in formats.advice(path)
-    assert formats.convert(path, tmp_path / "b.jsonl") == {"": 1}
+    with pytest.raises(ValueError, match="looks like texts for pretraining: there are no answers"):
+        as_jsonl(str(path), tmp_path, progress=quiet)
 
 
-def test_lines_that_are_not_recognized_are_copied_where_they_are(tmp_path):
-    path, target = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+def test_lines_in_no_known_format_stay_where_they_are(tmp_path):
+    path = tmp_path / "a.jsonl"
     alpaca = json.dumps(OTHERS["Alpaca's format"]).encode()
-    path.write_bytes(b"\xff\xfe\n" + alpaca + b"\r\n" + LINES + b"[\n" + b"{}")
-    assert formats.convert(path, target) == {"": 6, "Alpaca's format": 1}
-    lines = target.read_bytes().splitlines()
-    assert (lines[0], lines[-2:]) == (b"\xff\xfe", [b"[", b"{}"]) and len(lines) == 7
-    assert formats.advice(path) == "" and formats.advice(target) == ""
+    path.write_bytes(alpaca + b"\r\n\xff\xfe\n" + LINES + b"[\n" + b"{}")
+    lines = as_jsonl(str(path), tmp_path / "lines", progress=quiet).read_bytes().splitlines()
+    assert (lines[1], lines[-2:]) == (b"\xff\xfe", [b"[", b"{}"]) and len(lines) == 7
+
+
+def test_a_file_is_not_unpacked_for_ever(tmp_path):
+    data = LINES
+    for _ in range(9):
+        data = gzip.compress(data)
+    (tmp_path / "a.gz").write_bytes(data)
+    with pytest.raises(ValueError, match="packed in more than 5 layers"):
+        as_jsonl(str(tmp_path / "a.gz"), tmp_path / "lines", progress=quiet)
