@@ -1,11 +1,12 @@
 """The Spike Lab: settings, a curve that answers at once, a live run over it, spikes that open.
 
     lab = SpikeLab(preset="as reported")              all settings
-    lab = SpikeLab(settings=("order", "batch_size"))  a teacher's choice of settings
+    lab = SpikeLab(settings=("order", "batch_size"))  a teacher's choice of them
     lab = SpikeLab.from_state("lab=2&…")              what somebody sent
 
 A thin shell: `session` knows which run is shown and trains it, `figure` paints it, `view` is the
-panel, `inspect` opens a step, `compare` puts two runs side by side. Rules that it keeps, each for a reason:
+panel, `inspect` opens a step, `compare` puts two runs side by side. Rules that it keeps, each for
+a reason:
 
  1. The browser is the clock. `widgets.Play` ticks; a tick takes what was trained, repaints, and
     pays for the next moment of training. Nothing queues up, and a closed page trains nothing.
@@ -25,7 +26,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 from weakref import WeakSet
 
 import ipywidgets as W
@@ -244,7 +245,7 @@ class SpikeLab:
             return self.view.panel.box
 
     def _ipython_display_(self) -> None:
-        """The picture by itself, then the panel: a notebook that is opened later shows the first."""
+        """The picture by itself, then the panel: a notebook opened later shows the first."""
         view = {"version_major": 2, "version_minor": 0, "model_id": self.panel().model_id}
         data, metadata = self._picture()
         display(data, metadata=metadata, raw=True)

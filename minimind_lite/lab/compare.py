@@ -170,7 +170,7 @@ def comparison_page(
 
 
 def _name(setting: str, language: str) -> str:
-    """What a setting is called; one that the panel does not have keeps its name in `TrainConfig`."""
+    """What a setting is called; one that the panel lacks keeps its name in `TrainConfig`."""
     texts = TEXTS[language]
     key = f"compare.{setting}" if setting in ("order", "base") else f"setting.{setting}"
     return texts.get(key, setting)

@@ -9,7 +9,7 @@ y come from the runs under it; when the run leaves them, everything is drawn aga
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -26,8 +26,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from minimind_lite import order
+from minimind_lite.lab.curves import fit_labels
 from minimind_lite.lab.i18n import say
-from minimind_lite.lab.labels import fit_labels
 from minimind_lite.lab.scene import Scene, line_of
 from minimind_lite.plots.base import DOMAIN_COLORS, MAX_LABELS, rendering
 from minimind_lite.records import Run

@@ -105,7 +105,7 @@ def steps(
     data: EncodedRows,
     probes: Mapping[str, EncodedRows],
 ) -> Iterator[StepRecord]:
-    """Train `model` in place as the spec says; a pulse is a part of the same run at a higher rate."""
+    """Train `model` in place as the spec says; a pulse is a part of the run at a higher rate."""
     config = spec.config.replace(probe_every=spec.probe_every() if probes else 0)
     if spec.pulse == 1 or config.optimizer == "none":
         yield from train(model, data, config, probes=probes)

@@ -25,9 +25,8 @@ from minimind_lite import spikes
 from minimind_lite.lab.curves import Curve, default_label, describe
 from minimind_lite.lab.i18n import say
 from minimind_lite.lab.materials import Materials
-from minimind_lite.lab.state import LINES, MAX_PINS, LabState, Pin, Settings
-from minimind_lite.lab.training import Training
-from minimind_lite.lab.worker import LiveRun
+from minimind_lite.lab.state import MAX_PINS, LabState, Pin, Settings
+from minimind_lite.lab.worker import LiveRun, Training
 from minimind_lite.records import Run
 
 LEASE = 0.6  # seconds of training that a tick of the clock pays for: a few ticks, no more
@@ -140,13 +139,10 @@ class LabSession:
         return self.materials.speed.seconds(spec, n_rows, probe_rows=probe_rows)
 
     @_locked
-    def curves(self) -> dict[str, Curve]:
-        """What can be compared: "now", the grey run before it, and pinned runs, by a key each."""
-        curves = {"now": self.current}
-        if self.ghosts:
-            curves["before"] = self.ghosts[-1]
-        curves |= {f"pin {i}": pin for i, pin in enumerate(self.pinned)}
-        return {key: curve for key, curve in curves.items() if curve.run is not None}
+    def other(self) -> Curve | None:
+        """What the run of the moment is compared with: the last pinned run, else the one before."""
+        curves = [c for c in (*self.ghosts, *self.pinned) if c.run is not None]
+        return next((c for c in reversed(curves) if not c.same_run(self.current)), None)
 
     # What a learner does
 
@@ -179,28 +175,18 @@ class LabSession:
 
     @_locked
     def view(self, state: LabState) -> None:
-        """Axes, lines, band, probes, language and opened step of `state`; touches no run."""
-        before, run = self.state.language, self.current.run
-        n_steps = 0 if run is None else len(run)
-        opened = state.opened if state.opened is not None and state.opened < n_steps else None
-        fixed = {n: getattr(self.state, n) for n in ("run", "steps", "settings", "pins")}
+        """Axes, lines, band, probes, language and opened step of `state`; touches no run.
+
+        A step that the run does not have is not opened.
+        """
+        before, run = self.state, self.current.run
+        opened = state.opened
+        if opened is not None and not 0 <= opened < len(run or ()):
+            opened = before.opened
+        fixed = {n: getattr(before, n) for n in ("run", "steps", "settings", "pins")}
         self.state = replace(state, opened=opened, **fixed)
-        if state.language != before:
-            self._translate_names(before)
-
-    @_locked
-    def show_line(self, name: str, shown: bool) -> None:
-        """Draw one way of showing the run, or not; one always stays."""
-        lines = [n for n in LINES if (shown if n == name else n in self.state.lines)]
-        self.state = replace(self.state, lines=tuple(lines) or ("accumulated",))
-
-    @_locked
-    def open(self, position: int | None) -> None:
-        """Show the conversations of a step, by its position; None closes them."""
-        if position is None:
-            self.state = replace(self.state, opened=None)
-        elif self.current.run is not None and 0 <= position < len(self.current.run):
-            self.state = replace(self.state, opened=position)
+        if state.language != before.language:
+            self._translate_names(before.language)
 
     @_locked
     def start(self) -> None:
@@ -294,7 +280,7 @@ class LabSession:
 
     @_locked
     def rename(self, index: int, name: str) -> None:
-        """Another name for a pinned run; an empty one gives back the name that its settings make."""
+        """Another name for a pinned run; an empty one gives back the name that the lab gave."""
         if index < len(self.pinned):
             pin = self.pinned[index]
             label = name.strip() or default_label(pin, self.state.language)
@@ -326,7 +312,8 @@ class LabSession:
         if steps is not None and steps >= spec.config.total_steps(self.materials.n_rows):
             steps = None
         if run is not None and steps is not None:
-            run = Run(run.info, run.records[:steps])
+            info = {name: value for name, value in run.info.items() if name != "probes_after"}
+            run = Run(info, run.records[:steps])
         language = self.state.language
         return Curve(name or describe(settings, language), settings, run, source, steps)
 

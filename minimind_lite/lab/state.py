@@ -56,12 +56,7 @@ LINES = ("micro-batches", "accumulated", "smoothed", "log")  # what may be drawn
 LISTS = {"lines": LINES, "settings": SETTINGS}
 STEP_COUNTS = ("opened", "steps")
 KEYS = (*SETTINGS, *SHOWN, *LISTS, *STEP_COUNTS)
-VERSION_1_NAMES = {  # what has another name since
-    "batch": "batch_size",
-    "accumulation": "accumulation_steps",
-    "average": "loss_average",
-    "knobs": "settings",
-}
+RENAMED = "batch_size (batch), accumulation_steps (accumulation), loss_average (average), settings"
 
 
 def quoted(value: object) -> str:
@@ -71,11 +66,9 @@ def quoted(value: object) -> str:
 
 
 def _check_choice(name: str, value: object, allowed: Sequence[Value]) -> None:
-    for choice in allowed:
-        if value == choice and isinstance(value, bool) == isinstance(choice, bool):
-            return  # 1 is not True here
-    listed = ", ".join(map(str, allowed))
-    raise ValueError(f"{name} must be one of {listed}, got {quoted(value)}.")
+    if not any(value == choice and type(value) is type(choice) for choice in allowed):
+        listed = ", ".join(map(str, allowed))
+        raise ValueError(f"{name} must be one of {listed}, got {quoted(value)}.")
 
 
 @dataclass(frozen=True)
@@ -196,19 +189,9 @@ class LabState:
     def from_string(cls, text: str) -> LabState:
         """Inverse of `to_string`; what is left out is at its default.
 
-        A string of version 1 is read as well. Raises `ValueError` for anything that a lab does
-        not know.
+        Raises `ValueError` for anything that a lab does not know.
         """
-        values = _once(_pairs(text))
-        version = values.pop("lab", None)
-        if version == "1":
-            values = _from_version_1(text)
-        elif version != VERSION:
-            got = "no version" if version is None else quoted(version)
-            raise ValueError(
-                f"a lab state begins with lab={VERSION}, this one has {got}; "
-                "copy the whole line under the figure."
-            )
+        values = _parse(text)
         pins = _pins(values)
         if unknown := [name for name in values if name not in KEYS]:
             raise ValueError(
@@ -220,41 +203,25 @@ class LabState:
         return dataclasses.replace(cls(run=_settings(values), pins=pins), **rest)
 
 
-def _pairs(text: str) -> list[tuple[str, str]]:
+def _parse(text: str) -> dict[str, str]:
     try:
-        return parse_qsl(text.strip(), keep_blank_values=True, strict_parsing=True)
+        pairs = parse_qsl(text.strip(), keep_blank_values=True, strict_parsing=True)
     except ValueError:
         raise ValueError(
             f"{quoted(text)} is no lab state: it is made of name=value, joined by &, "
             f"and begins with lab={VERSION}."
         ) from None
-
-
-def _once(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
-    names = [name for name, _ in pairs if name != "pin"]  # version 1 repeats that one
+    version = dict(pairs).get("lab", "no version")
+    if version != VERSION:
+        old = f" Names have changed since lab=1: {RENAMED} (knobs)." * (version == "1")
+        raise ValueError(
+            f"a lab state begins with lab={VERSION}, this one has {quoted(version)}.{old} "
+            "Copy the whole line under the figure."
+        )
+    names = [name for name, _ in pairs]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"given twice in a lab state: {quoted(', '.join(twice))}.")
-    return dict(pairs)
-
-
-def _from_version_1(text: str) -> dict[str, str]:
-    """The values of a version 1 string, under the names of today."""
-    values = {}
-    number = 0
-    for name, value in _pairs(text):
-        if name == "pin":
-            number += 1
-            for inner, text_of in _once(_pairs(value)).items():
-                values[f"pin{number}.{VERSION_1_NAMES.get(inner, inner)}"] = text_of
-        else:
-            values[VERSION_1_NAMES.get(name, name)] = value
-    del values["lab"]
-    if "settings" in values:
-        shown = values["settings"].split(",")
-        values["settings"] = ",".join(VERSION_1_NAMES.get(n, n) for n in shown)
-    if values.get("lines") == "":  # version 1 could hide every line
-        del values["lines"]
-    return values
+    return {name: value for name, value in pairs if name != "lab"}
 
 
 def _pins(values: dict[str, str]) -> tuple[Pin, ...]:
@@ -282,19 +249,11 @@ def _settings(values: Mapping[str, str]) -> Settings:
 
 
 def _choice(name: str, text: str, choices: Mapping[str, tuple[Value, ...]]) -> Value:
-    """The allowed value that is written as `text`; 5e-4 is 0.0005."""
-    for value in choices[name]:
-        if str(value) == text or (isinstance(value, float) and _is_number(text, value)):
-            return value
-    listed = ", ".join(map(str, choices[name]))
-    raise ValueError(f"{name} must be one of {listed}, got {quoted(text)}.")
-
-
-def _is_number(text: str, value: float) -> bool:
-    try:
-        return float(text) == value
-    except ValueError:
-        return False
+    """The allowed value that is written as `text`."""
+    by_text = {str(value): value for value in choices[name]}
+    if text not in by_text:
+        raise ValueError(f"{name} must be one of {', '.join(by_text)}, got {quoted(text)}.")
+    return by_text[text]
 
 
 def _number(name: str, text: str | None) -> int | None:

@@ -1,13 +1,13 @@
-"""An opened step as HTML: a short table of its hardest conversations, or all of it with its text."""
+"""An opened step as HTML: a short table of its hardest conversations, or all of it with text."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
+from IPython.display import HTML
 
 from minimind_lite.files import shipped
 from minimind_lite.lab.i18n import say
@@ -34,21 +34,7 @@ SHADES = ((4, 0.12), (6, 0.24), (8, 0.38), (10, 0.52))
 ALL = 0.95  # share of the excess from which it is called all of it
 
 
-@dataclass(frozen=True)
-class Html:
-    """HTML that a notebook shows, with its plain text."""
-
-    html: str
-    text: str
-
-    def _repr_html_(self) -> str:
-        return self.html
-
-    def __repr__(self) -> str:
-        return self.text
-
-
-def open_step(run: Run, position: int, *, most: int = 4, characters: int = 90) -> Html:
+def open_step(run: Run, position: int, *, most: int = 4, characters: int = 90) -> HTML:
     """The `most` hardest conversations of a step of a run on data/sft.jsonl, as a short table.
 
     Line in the file, loss in nats, beginning of question and answer. As the last line of a cell it
@@ -74,9 +60,7 @@ def open_step(run: Run, position: int, *, most: int = 4, characters: int = 90) -
         shown=len(rows),
         n=len(record.rows),
     )
-    listed = [f"{r['line']}  {r['loss']}  {r['question']} → {r['answer']}" for r in rows]
-    html = render("hardest.html", "en", {"heading": heading, "rows": rows})
-    return Html(html, "\n".join([heading, *listed]))
+    return HTML(render("hardest.html", "en", {"heading": heading, "rows": rows}))
 
 
 def step_page(step: OpenedStep, *, language: str = "en") -> str:

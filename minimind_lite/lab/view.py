@@ -18,7 +18,7 @@ from minimind_lite.lab.compare import comparison_page
 from minimind_lite.lab.curves import Curve
 from minimind_lite.lab.i18n import say
 from minimind_lite.lab.session import LEASE, LabSession
-from minimind_lite.lab.state import CHOICES, SETTINGS, LabState, Value
+from minimind_lite.lab.state import CHOICES, LINES, SETTINGS, LabState, Value
 from minimind_lite.lab.state import preset as named_preset
 from minimind_lite.lab.status import status_text
 from minimind_lite.lab.step_page import step_page
@@ -82,7 +82,7 @@ class LabView:
         for name, view in w.views.items():
             on_change(view, self._view, name)
         for name, box in w.lines.items():
-            on_change(box, s.show_line, name)
+            on_change(box, self._show_line, name)
         for i, (field, remover) in enumerate(zip(w.pin_names, w.pin_removers)):
             on_change(field, s.rename, i)
             on_click(remover, lambda i=i: self._remove(i))
@@ -90,7 +90,7 @@ class LabView:
         on_change(w.state, self._load)
         on_change(w.box, self._views_counted, trait="_view_count")
         on_click(w.language, self._other_language)
-        w.on_spike = lambda number: self.act(lambda: s.open(self._spikes[number]))
+        w.on_spike = lambda number: self.act(lambda: self._open_spike(number))
         w.clock.observe(lambda _: self._tick(), "value")
         if OWN_CLOCK:  # its own buttons are Run and Pause; a tick starts nothing
             w.clock.observe(lambda change: self._clock_pressed(change["new"]), "_playing")
@@ -105,7 +105,7 @@ class LabView:
             "hide": self._hide_comparison,
             "previous": lambda: self._walk(-1),
             "next": lambda: self._walk(1),
-            "close": lambda: s.open(None),
+            "close": lambda: self._open(None),
         }
         for name, action in actions.items():
             on_click(w.buttons[name], action)
@@ -163,7 +163,7 @@ class LabView:
         self.act(self.session.tick, tick=True)
 
     def _views_counted(self, count: int) -> None:
-        """Pause where nobody watches: the panel is gone, or has come back to a run without ticks."""
+        """Pause where nobody watches: the panel is gone, or is back at a run without ticks."""
         silent = time.monotonic() - self._last_tick > LEASE
         if self.session.status == "running" and (count == 0 or silent):
             self.session.pause()
@@ -173,6 +173,19 @@ class LabView:
 
     def _view(self, name: str, value: Value) -> None:
         self.session.view(replace(self.session.state, **{name: value}))
+
+    def _show_line(self, name: str, shown: bool) -> None:
+        """One line always stays: else the only curve would be that of another run."""
+        state = self.session.state
+        lines = tuple(n for n in LINES if (shown if n == name else n in state.lines))
+        self.session.view(replace(state, lines=lines or ("accumulated",)))
+
+    def _open(self, position: int | None) -> None:
+        self.session.view(replace(self.session.state, opened=position))
+
+    def _open_spike(self, number: int) -> None:
+        if number < len(self._spikes):  # a late click on a button that is put away
+            self._open(self._spikes[number])
 
     def _choose_preset(self, name: str) -> None:
         if name:
@@ -209,18 +222,17 @@ class LabView:
     def _walk(self, by: int) -> None:
         opened = self.session.state.opened
         if opened is not None:
-            self.session.open(max(opened + by, 0))
+            self._open(opened + by)
 
     def _compare(self) -> None:
-        curves = self.session.curves()
-        keys = [dropdown.value for dropdown in self.panel.pair.values()]
-        if len(set(keys)) < 2 or not set(keys) <= set(curves):
+        other = self.session.other()
+        if other is None:
             raise ValueError(say(self.session.state.language, "refuse.two_runs"))
-        self._show_comparison(curves[keys[0]], curves[keys[1]])
+        self._show_comparison(other, self.session.current)
 
     def _show_comparison(self, a: Curve, b: Curve) -> None:
-        self._compared = a, b
         if a.run is not None and b.run is not None:
+            self._compared = a, b
             names, language = (a.name, b.name), self.session.state.language
             page = comparison_page(a.run, b.run, names=names, language=language)
             self.panel.comparison.value = page
@@ -259,7 +271,9 @@ class LabView:
             w.clock.playing = True
         self._paint_spikes(w)
         w.show_pins([p.name for p in s.pinned], [self._pin_note(p) for p in s.pinned])
-        self._paint_pair(w)
+        other = s.other()
+        w.buttons["compare"].disabled = other is None or s.current.run is None
+        w.compare_label.value = say(language, "label.with", name=other.name) if other else ""
         self._paint_page(w)
 
     def _unrecorded(self) -> frozenset[tuple[str, Value]]:
@@ -292,19 +306,6 @@ class LabView:
                 labels.append(say(language, "label.highest"))
                 self._spikes.append(highest)
         w.show_spikes(labels, [say(language, "help.open", step=step) for step in self._spikes])
-
-    def _paint_pair(self, w: Panel) -> None:
-        language, curves = self.session.state.language, self.session.curves()
-        texts = {"now": "label.this_run", "before": "label.last_run"}
-        labels = {
-            key: say(language, texts[key], name=curve.name) if key in texts else curve.name
-            for key, curve in curves.items()
-        }
-        chosen = [dropdown.value for dropdown in w.pair.values()]
-        if len(set(chosen)) < 2 or not set(chosen) <= set(curves):
-            earlier = [key for key in ("before", "pin 0") if key in curves]
-            chosen = ([*earlier, "now"] * 2)[:2]
-        w.show_pair(labels, chosen)
 
     def _paint_page(self, w: Panel) -> None:
         """The conversations of the opened step."""

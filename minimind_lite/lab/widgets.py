@@ -1,13 +1,14 @@
 """The lab's widgets: made, labelled and laid out here; `app` says what they do.
 
-Every control has a label, a tooltip where the front end shows one, and a line in the list of help
-texts. Nothing needs a mouse. All widgets are made once: what changes is what they say.
+Every button has a tooltip, every setting a line in a list of help texts, since JupyterLab shows no
+tooltip of a dropdown. Nothing needs a mouse. All widgets are made once: what changes is what they
+say.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import ipywidgets as W
 
@@ -31,7 +32,6 @@ OWN_CLOCK = int(W.__version__.split(".")[0]) < 8
 TICK = 160  # milliseconds between two ticks of the clock
 ACTIONS = ("run", "pause", "step", "stop", "reset")
 BUTTONS = (*ACTIONS, "pin", "compare", "hide", "previous", "next", "close")
-PAIR = ("pair_a", "pair_b")
 WORD_WIDTH = {"description_width": "initial"}  # as wide as its words, in any language
 ROW = {"flex_flow": "row wrap", "align_items": "center"}
 
@@ -39,13 +39,6 @@ ROW = {"flex_flow": "row wrap", "align_items": "center"}
 def row(children: Iterable[W.Widget]) -> W.HBox:
     """Side by side, in as many lines as it takes."""
     return W.HBox(list(children), layout=W.Layout(**ROW))
-
-
-def set_tooltip(widget: W.Widget, text: str) -> None:
-    """Under the name that this version of the widgets gives it."""
-    name = "tooltip" if widget.has_trait("tooltip") else "description_tooltip"
-    if widget.has_trait(name):
-        setattr(widget, name, text)
 
 
 def set_options(dropdown: W.Dropdown, options: Sequence[tuple[str, object]], value: object) -> None:
@@ -82,12 +75,12 @@ class Panel:
         self.settings = {n: self._dropdown(n, CHOICES[n], state.run, wide) for n in SETTINGS}
         self.preset = W.Dropdown(style=WORD_WIDTH, layout=W.Layout(width="260px"))
         self.language = W.Button(layout=W.Layout(width="130px"))
-        self.buttons = {name: W.Button(layout=small) for name in BUTTONS}
+        self.buttons = {name: W.Button(layout=small) for name in BUTTONS if name != "hide"}
+        self.buttons["hide"] = W.Button(layout=W.Layout(width="96px"))  # it comes and goes
         self.buttons["run"].button_style = "success"
         self.clock = W.Play(min=0, max=1_000_000_000, value=0, interval=TICK, show_repeat=False)
-        self.clock_label, self.lines_label, self.spikes_label, self.pins_label = (
-            W.Label() for _ in range(4)
-        )
+        self.clock_label, self.lines_label, self.spikes_label = (W.Label() for _ in range(3))
+        self.pins_label, self.compare_label = W.Label(), W.Label()
         self.head, self.status, self.error, self.sentence = (W.HTML() for _ in range(4))
         self.page, self.comparison, self.help = (W.HTML() for _ in range(3))
         self.image = W.Image(
@@ -102,9 +95,6 @@ class Panel:
         }
         self.lines = {
             name: W.Checkbox(value=name in state.lines, indent=False, layout=wide) for name in LINES
-        }
-        self.pair = {
-            name: W.Dropdown(style=WORD_WIDTH, layout=W.Layout(width="300px")) for name in PAIR
         }
         self.state = W.Text(continuous_update=False, style=WORD_WIDTH, layout=W.Layout(width="98%"))
         self.spikes: list[W.Button] = []  # as many as a run ever had
@@ -157,7 +147,7 @@ class Panel:
                 self.walk,
                 self.page,
                 row([*self.views.values(), self.lines_label, *self.lines.values()]),
-                row([buttons["pin"], *self.pair.values(), buttons["compare"], buttons["hide"]]),
+                row([buttons["pin"], buttons["compare"], buttons["hide"], self.compare_label]),
                 self.comparison,
                 self.pins,
                 self.state,
@@ -170,29 +160,27 @@ class Panel:
         self.language_shown = language
         colab = "google.colab" in sys.modules  # its page lacks the icons of the Play widget
         self.head.value = render("head.html", language, {"colab": colab})
-        named: dict[str, W.Widget] = {**self.views, **self.lines, **self.buttons}
-        for name, widget in {**named, "preset": self.preset, "state": self.state}.items():
+        labelled = {**self.views, **self.lines, **self.buttons, "preset": self.preset}
+        for name, widget in {**labelled, "state": self.state}.items():
             widget.description = say(language, f"label.{name}")
-            set_tooltip(widget, say(language, f"help.{name}"))
+        for name, button in self.buttons.items():
+            button.tooltip = say(language, f"help.{name}")
         for name, dropdown in self.settings.items():
             dropdown.description = say(language, f"setting.{name}")
-            set_tooltip(dropdown, say(language, f"help.{name}"))
-        for name, dropdown in self.pair.items():
-            dropdown.description = say(language, f"label.{name}")
-            set_tooltip(dropdown, say(language, "help.pair"))
         for name in ("axis", "scale"):
             options = [(option(language, name, value), value) for value in VIEWS[name]]
             set_options(self.views[name], options, self.views[name].value)
-        for name_field, remover in zip(self.pin_names, self.pin_removers):
-            set_tooltip(name_field, say(language, "help.rename"))
+        for remover in self.pin_removers:
             remover.description = say(language, "label.remove")
-            set_tooltip(remover, say(language, "help.remove"))
+            remover.tooltip = say(language, "help.remove")
         self.language.description = say(language, "label.language")
         self.lines_label.value = say(language, "label.lines")
         self.clock_label.value = say(language, "label.clock")
         self.spikes_label.value = say(language, "label.spikes")
         self.pins_label.value = say(language, "label.pinned")
-        self.help.value = render("help.html", language, {"settings": SETTINGS, "lines": LINES})
+        self.help.value = render(
+            "help.html", language, {"settings": SETTINGS, "views": (*VIEWS, *LINES)}
+        )
 
     def show_choice(self, state: LabState, unrecorded: frozenset[tuple[str, Value]]) -> None:
         """Put all controls where a state says; options without a recording say so."""
@@ -222,7 +210,7 @@ class Panel:
             self.spikes.append(button)
         for button, label, tooltip in zip(self.spikes, labels, tooltips):
             button.description = label
-            set_tooltip(button, tooltip)
+            button.tooltip = tooltip
         children = (self.spikes_label, *self.spikes[: len(labels)]) if labels else ()
         if self.spike_row.children != children:
             self.spike_row.children = children
@@ -234,19 +222,12 @@ class Panel:
             setattr(self.clock, name, False)
 
     def show_pins(self, names: Sequence[str], notes: Sequence[str]) -> None:
-        """A row per pinned run: its name, a button to remove it, and a note where it can't be drawn."""
+        """A row per pinned run: its name, a button to remove it, a note where it can't be drawn."""
         for i, pin_row in enumerate(self.pin_rows):
             show(pin_row, i < len(names))
             if i < len(names):
                 self.pin_names[i].value, self.pin_notes[i].value = names[i], notes[i]
         show(self.pins, bool(names))
-
-    def show_pair(self, options: Mapping[str, str], chosen: Sequence[str]) -> None:
-        """What can be compared, labels by key."""
-        listed: list[tuple[str, object]] = [(label, key) for key, label in options.items()]
-        for dropdown, key in zip(self.pair.values(), chosen):
-            set_options(dropdown, listed or [("", None)], key if listed else None)
-        self.buttons["compare"].disabled = len(options) < 2
 
     def close(self) -> None:
         """Close every widget, those of the moment and those that are put away."""

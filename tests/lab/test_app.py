@@ -15,6 +15,7 @@ import pytest
 from minimind_lite.files import shipped
 from minimind_lite.lab import SpikeLab, widgets
 from minimind_lite.lab import app as app_module
+from minimind_lite.lab.i18n import say
 from minimind_lite.lab.session import LEASE, LabSession
 from minimind_lite.lab.state import CHOICES, PRESETS, LabState, Settings
 
@@ -217,13 +218,23 @@ def test_a_teacher_chooses_the_settings(quick):
 def test_every_control_has_a_label_a_tooltip_and_a_line_of_help(lab):
     """B7: JupyterLab shows no tooltip of a dropdown, so the same words are in the page, too."""
     w = lab.widgets
-    controls = {**w.settings, **w.views, **w.lines, **w.buttons, **w.pair, "preset": w.preset}
+    controls = {**w.settings, **w.views, **w.lines, **w.buttons}
     for name, control in controls.items():
         assert control.description, name
-        tooltip = getattr(control, "tooltip", None) or control.description_tooltip
-        assert tooltip, name
-        if name in w.settings:
-            assert tooltip in words(w.help)
+        if name in w.buttons:
+            assert control.tooltip, name
+        else:
+            assert say("en", f"help.{name}") in words(w.help), name
+
+
+def test_what_comes_and_goes_takes_nothing_with_it(lab):
+    """Widgets that share a layout are hidden together."""
+    hidden = [lab.widgets.buttons["hide"], lab.widgets.walk, lab.widgets.pins]
+    layouts = {id(w.layout) for w in hidden if w.layout.display == "none"}
+    assert len(layouts) == 3
+    shown = [*lab.widgets.settings.values(), *lab.widgets.pin_removers]
+    shown += [b for name, b in lab.widgets.buttons.items() if name != "hide"]
+    assert not any(id(w.layout) in layouts for w in shown)
 
 
 def test_chinese_and_back(lab):
@@ -377,10 +388,10 @@ def test_an_error_in_a_callback_is_shown_and_escaped(lab, monkeypatch):
     def wrong():
         raise ValueError("<b>")
 
-    monkeypatch.setattr(lab.session, "open", lambda _: 1 / 0)
+    monkeypatch.setattr(lab.session, "view", lambda _: 1 / 0)
     press(lab, "close")
     assert "ZeroDivisionError" in error(lab)
-    monkeypatch.setattr(lab.session, "open", lambda _: wrong())
+    monkeypatch.setattr(lab.session, "view", lambda _: wrong())
     press(lab, "close")
     assert "&lt;b&gt;" in lab.widgets.error.value
     press(lab, "reset")
@@ -446,10 +457,10 @@ def test_a_spike_opens_walks_and_closes(lab):
 
 
 def test_walking_ends_at_the_ends(lab):
-    lab.session.open(0)
+    lab.session.view(LabState(opened=0))
     press(lab, "previous")
     assert lab.session.state.opened == 0
-    lab.session.open(138)
+    lab.session.view(LabState(opened=138))
     press(lab, "next")
     assert lab.session.state.opened == 138
 
@@ -471,7 +482,6 @@ def test_pins_have_rows_and_are_compared(lab):
     press(lab, "pin")
     choose(lab, "order", "shuffle")
     assert w.pin_names[0].value == "file order, batch 16"
-    assert [d.value for d in w.pair.values()] == ["pin 0", "now"]
     press(lab, "compare")
     assert "<table" in w.comparison.value
     assert "file order, batch 16" in words(w.comparison)
@@ -492,20 +502,19 @@ def test_the_run_before_is_what_a_run_is_compared_with(lab):
     assert w.buttons["compare"].disabled
     choose(lab, "order", "shuffle")
     assert not w.buttons["compare"].disabled
-    assert [d.value for d in w.pair.values()] == ["before", "now"]
-    assert [label for label, _ in w.pair["pair_a"].options] == [
-        "this run: shuffled, batch 16",
-        "the run before: file order, batch 16",
-    ]
+    assert w.compare_label.value == "with: file order, batch 16"
     press(lab, "compare")
-    assert "shuffle: file order → shuffled" in words(w.comparison) or "order" in words(w.comparison)
+    assert "order: file order → shuffled" in words(w.comparison)
+    press(lab, "pin")
+    assert w.compare_label.value == "with: file order, batch 16", "not with itself"
+    choose(lab, "batch_size", 64)
+    assert w.compare_label.value == "with: shuffled, batch 16", "the last pinned run"
 
 
-def test_two_times_the_same_run_is_refused_in_words(lab):
-    choose(lab, "order", "shuffle")
-    lab.widgets.pair["pair_a"].value = "now"
+def test_without_a_second_run_nothing_is_compared(lab):
+    lab.widgets.buttons["compare"].disabled = False
     press(lab, "compare")
-    assert "Choose two different runs" in error(lab)
+    assert "There is no second run to compare" in error(lab)
 
 
 def test_a_comparison_can_be_put_away_and_goes_with_its_runs(lab):
@@ -517,7 +526,6 @@ def test_a_comparison_can_be_put_away_and_goes_with_its_runs(lab):
         if not lab.session.pinned:
             press(lab, "pin")
         choose(lab, "order", "shuffle" if w.settings["order"].value == "file" else "file")
-        press(lab, "pin") if len(lab.session.pinned) < 2 else None
         press(lab, "compare")
         assert "<table" in w.comparison.value
         assert w.buttons["hide"].layout.display != "none"
@@ -541,18 +549,6 @@ def test_an_open_comparison_changes_its_language(lab):
     lab.widgets.language.click()
     assert "文件顺序，批大小 16" in words(lab.widgets.comparison)
     assert "file order" not in words(lab.widgets.comparison)
-
-
-def test_the_chosen_pair_stays_when_a_run_is_renamed(lab):
-    w = lab.widgets
-    for batch_size in (4, 8, 16):
-        choose(lab, "batch_size", batch_size)
-        press(lab, "pin")
-    w.pair["pair_a"].value, w.pair["pair_b"].value = "pin 2", "pin 0"
-    w.pin_names[0].value = "mine"
-    assert [d.value for d in w.pair.values()] == ["pin 2", "pin 0"]
-    w.pin_removers[0].click()
-    assert [d.value for d in w.pair.values()] == ["pin 0", "now"], "the places have changed"
 
 
 def test_a_fifth_pin_is_refused_in_words(lab):
@@ -581,7 +577,7 @@ def test_a_state_that_is_pasted_is_loaded(lab):
     assert lab.session.current.settings == Settings(order="shuffle", pulse=40)
     assert lab.widgets.settings["pulse"].value == 40
     assert lab.widgets.buttons["run"].description == "运行"
-    lab.widgets.state.value = "lab=1&batch=64"
+    lab.widgets.state.value = "lab=2&batch_size=64"
     assert lab.widgets.settings["batch_size"].value == 64
     assert lab.widgets.state.value == "lab=2&order=file&batch_size=64"
 

@@ -170,6 +170,7 @@ def test_a_stopped_run_comes_back_as_long_as_it_was(session, quick):
     session.step()
     again = LabSession(LabState.from_string(session.drawn.to_string()), quick)
     assert steps_of(again) == 2
+    assert "probes_after" not in again.current.run.info
     assert again.drawn == session.drawn
     whole = LabSession(LabState(steps=999), quick)
     assert steps_of(whole) == 139
@@ -275,19 +276,12 @@ def test_a_language_renames_what_the_lab_has_named(session):
     assert [p.name for p in session.pinned] == ["file order, batch 16", "mine"]
 
 
-def test_one_line_is_always_drawn(session):
-    session.show_line("smoothed", True)
-    session.show_line("accumulated", False)
-    assert session.state.lines == ("smoothed",)
-    session.show_line("smoothed", False)
-    assert session.state.lines == ("accumulated",)
-
-
 def test_a_step_that_is_not_there_is_not_opened(session, quick):
-    session.open(138)
+    session.view(LabState(opened=138))
     assert session.state.opened == 138
-    session.open(139)
-    assert session.state.opened == 138
+    for position in (139, 10_000):
+        session.view(LabState(opened=position))
+        assert session.state.opened == 138
     assert LabSession(LabState(opened=10_000), quick).state.opened is None
 
 
