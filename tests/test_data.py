@@ -235,11 +235,6 @@ def test_a_base_that_is_not_shipped_is_an_error_that_lists_those_that_are():
         shipped.base_model("minimind2_small")
 
 
-def test_an_unknown_recorded_run_is_an_error_that_lists_them():
-    with pytest.raises(ValueError, match=r"no recorded run 'nono'; recorded: .*nano-file"):
-        shipped.recorded_run("nono")
-
-
 def test_data_that_did_not_come_along_is_an_error_with_advice(monkeypatch, tmp_path):
     monkeypatch.setenv("MINIMIND_LITE_DATA", str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"no sft\.jsonl.*MINIMIND_LITE_DATA"):

@@ -75,7 +75,6 @@ def _record(
             tokens += int(lengths[record.rows].sum())
             bar.set_postfix(loss=f"{record.loss:.3f}")
             bar.update()
-            data.release()  # else all of a large file that was touched once stays in memory
     seconds = time.perf_counter() - start
     print(f"{seconds:.1f} s, {tokens / seconds:,.0f} tokens per second (padding not counted).")
     after = {name: mean_loss(model, rows) for name, rows in probes.items()}

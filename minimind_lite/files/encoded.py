@@ -11,7 +11,6 @@ memory trains like a small one: its rows are memory-mapped. A folder holds, with
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -71,18 +70,6 @@ class EncodedFile:
                 "Encode it again."
             )
         return conversation
-
-    def release(self) -> None:
-        """Give memory back that reading the rows took; the system reads them again if needed.
-
-        What was touched of a mapped file counts as this process's memory until then.
-        """
-        for array in (self.rows.ids, self.rows.mask, self.rows.offsets):
-            base = array.base
-            while isinstance(base, np.ndarray):
-                base = base.base
-            if isinstance(base, mmap.mmap) and hasattr(base, "madvise"):
-                base.madvise(mmap.MADV_DONTNEED)
 
 
 def line_numbers(rows: np.ndarray, skipped_lines: Iterable[int]) -> np.ndarray:

@@ -24,13 +24,13 @@ def other_format(data: object) -> tuple[str, list[Turn]] | None:
     """
     if not isinstance(data, dict):
         return None
-    turns = data.get("conversations")
-    if (
-        isinstance(turns, list)
-        and turns
-        and all(isinstance(t, dict) and "from" in t for t in turns)
-    ):
-        return "ShareGPT's format", [_turn(t["from"], t.get("value")) for t in turns]
+    if "conversations" in data:
+        turns = data["conversations"]
+        if not isinstance(turns, list) or not turns:
+            return None
+        if not all(isinstance(turn, dict) and "from" in turn for turn in turns):
+            return None
+        return "ShareGPT's format", [_turn(turn["from"], turn.get("value")) for turn in turns]
     for key, name in LISTS.items():
         if isinstance(data.get(key), list):
             return name, data[key]

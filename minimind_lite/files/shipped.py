@@ -14,14 +14,12 @@ from typing import Any
 from minimind_lite.chat import Chat
 from minimind_lite.config import ModelConfig
 from minimind_lite.conversations import Conversation
-from minimind_lite.files import run_folder
 from minimind_lite.files.encoding import encode_many
 from minimind_lite.files.jsonl import read
 from minimind_lite.files.model_file import load_model
 from minimind_lite.files.tokenizer import load_tokenizer
 from minimind_lite.files.work import CLONE
 from minimind_lite.model import LanguageModel
-from minimind_lite.records import Run
 from minimind_lite.rows import EncodedRows
 from minimind_lite.segments import DOMAINS, Segment
 
@@ -85,16 +83,3 @@ def base_model(name: str = "nano", *, device: str = "cpu") -> LanguageModel:
             f"Other presets ({', '.join(ModelConfig.PRESETS)}) start from random weights."
         )
     return load_model(path, device=device)
-
-
-def recorded_run(name: str) -> Run:
-    """A run recorded under data/runs/. Raises `ValueError` for an unknown name."""
-    path = folder() / "runs" / name
-    if not path.exists():
-        names = (
-            sorted(p.name for p in (folder() / "runs").glob("*"))
-            if (folder() / "runs").exists()
-            else []
-        )
-        raise ValueError(f"no recorded run {name!r}; recorded: {', '.join(names)}.")
-    return run_folder.load(path)

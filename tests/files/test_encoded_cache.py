@@ -119,13 +119,6 @@ def test_the_line_of_a_row_follows_from_the_lines_that_were_skipped(good):
     assert line_numbers(np.arange(len(kept)), skipped).tolist() == kept
 
 
-def test_released_memory_is_read_again(jsonl, talk):
-    data = keep(jsonl, talk)
-    before = content(data)
-    data.release()
-    assert content(data) == before
-
-
 def test_the_arrays_are_maps_that_can_t_be_written_to(jsonl, talk):
     for data in (keep(jsonl, talk), keep(jsonl, talk), keep(jsonl, talk, cache=False)):
         for array in (data.rows.ids, data.rows.mask, data.rows.offsets, data.lines, data.bytes):

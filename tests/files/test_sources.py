@@ -180,6 +180,11 @@ def test_pairs_keep_their_input_and_chosen_conversations_are_taken():
     assert other_format({"chosen": chosen, "rejected": []})[1] == chosen
 
 
+def test_minimind_s_own_lines_may_have_any_other_key():
+    for key in ("text", "messages", "chosen"):
+        assert other_format(ROWS[0] | {key: [{"role": "user", "content": "a"}]}) is None
+
+
 def test_texts_for_pretraining_are_refused(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "once upon"}\n')
