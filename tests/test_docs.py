@@ -21,6 +21,7 @@ PAGES = [
     ROOT / "README.md",
     ROOT / "README.zh.md",
     ROOT / "CONTRIBUTING.md",
+    ROOT / "data" / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 README, README_ZH = (page.read_text(encoding="utf-8") for page in PAGES[:2])
@@ -47,7 +48,7 @@ def code_blocks(text):
     return re.findall(r"^```(?:text|python|bash)?\n(.*?)^```", text, re.S | re.M)
 
 
-@pytest.fixture(params=PAGES, ids=lambda page: page.name)
+@pytest.fixture(params=PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def page(request):
     return request.param
 
