@@ -5,8 +5,8 @@
 
 What would break a static viewer or make a needless difference is taken out: widget state, widget
 views that have a picture or text beside them, timings, the kernel's own version. What answers a
-prediction (cells tagged `answers-prediction`) becomes HTML that one click opens, which every viewer
-honors; running the cell replaces it.
+prediction (cells tagged `answers-prediction`) becomes HTML that one click opens: viewers that know
+nothing of Jupyter's folding honor it, too. Running the cell replaces it.
 """
 
 from __future__ import annotations
