@@ -84,6 +84,9 @@ def test_paths_that_architecture_names_exist():
     for name in re.findall(r"`([\w/]+\.(?:py|toml))`", text):
         exists = (ROOT / "minimind_lite" / name).exists() or (ROOT / name).exists()
         assert exists or "NN" in name, name
+    for name, function in re.findall(r"`([\w/]+\.py)`, `(\w+)`", text):
+        source = (ROOT / "minimind_lite" / name).read_text(encoding="utf-8")
+        assert f"\ndef {function}(" in source, (name, function)
 
 
 def test_links_lead_somewhere(page):
