@@ -26,7 +26,7 @@ def printable(path: str | Path) -> str:
 
 def jsonl_of(data: str) -> Path:
     """The JSONL file with the rows of `data`; said, where it had to be written."""
-    with _progress(unit="rows") as bar:
+    with _progress() as bar:
         path = as_jsonl(data, cache_folder().with_name("lines"), progress=bar)
     if path != Path(data):
         print(f"{data} as lines of MiniMind's format: {printable(path)}")
@@ -36,7 +36,7 @@ def jsonl_of(data: str) -> Path:
 def encode(path: Path, chat: Chat, arguments: argparse.Namespace, *, skip: bool) -> EncodedFile:
     """The file as rows; prints what was read, skipped and cut."""
     start = time.perf_counter()
-    with _progress(unit="B") as bar, _warnings_as_lines():
+    with _progress() as bar, _warnings_as_lines():
         data = encode_file(
             path,
             chat,
@@ -60,8 +60,8 @@ def encode(path: Path, chat: Chat, arguments: argparse.Namespace, *, skip: bool)
 
 
 @contextmanager
-def _progress(*, unit: str) -> Iterator[Bar]:
-    bar = Bar(unit=unit, delay=2)
+def _progress() -> Iterator[Bar]:
+    bar = Bar(unit="B", delay=2)
     try:
         yield bar
     finally:

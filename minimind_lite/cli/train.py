@@ -47,8 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
         if writer.parts:
             print(reporting.report(arguments.out))
     if code:
-        kept = f"its steps are kept in {arguments.out}" if writer.parts else "no step was made"
-        print(f"stopped; {kept}. A stopped run can't go on; it can be read.", file=sys.stderr)
+        result = f"its steps are kept in {arguments.out}" if writer.parts else "no step was made"
+        print(f"stopped; {result}. A stopped run can't go on.", file=sys.stderr)
     return code
 
 

@@ -70,7 +70,7 @@ def _lines_of(data: str, progress: Progress) -> Iterator[bytes] | None:
             raise ValueError(f"{path} is {name}. Expected JSON lines, Parquet, .gz, .bz2 or .zst.")
     for magic, compression in COMPRESSED.items():
         if head.startswith(magic):
-            return _unpacked(path, compression)
+            return _unpacked(path, compression, progress)
     if head.startswith(b"PAR1"):
         return _rows(data, progress)
     if head.removeprefix(BOM).lstrip().startswith(b"["):
@@ -78,7 +78,7 @@ def _lines_of(data: str, progress: Progress) -> Iterator[bytes] | None:
     form = other_format(_parse(head))
     if form is not None and not form[1]:
         raise ValueError(f"{path} looks like {form[0]}: there are no answers in it to learn.")
-    return _converted(path) if form else None
+    return _converted(path, progress) if form else None
 
 
 def _write(data: str, folder: Path, lines: Iterable[bytes]) -> Path:
@@ -95,13 +95,15 @@ def _write(data: str, folder: Path, lines: Iterable[bytes]) -> Path:
     return target
 
 
-def _unpacked(path: Path, compression: str) -> Iterator[bytes]:
+def _unpacked(path: Path, compression: str, progress: Progress) -> Iterator[bytes]:
     import pyarrow as pa
 
+    total = path.stat().st_size
     try:
-        with pa.input_stream(str(path), compression=compression) as stream:
+        with open(path, "rb") as packed, pa.input_stream(packed, compression=compression) as stream:
             while block := stream.read(BLOCK):
                 yield block
+                progress("unpacking", packed.tell(), total)
     except OSError as error:
         raise OSError(f"{path} can't be unpacked: {error}") from None
 
@@ -149,12 +151,15 @@ def _parquet_files(path: Path) -> list[Path]:
     return files
 
 
-def _converted(path: Path) -> Iterator[bytes]:
+def _converted(path: Path, progress: Progress) -> Iterator[bytes]:
     """Lines in MiniMind's format; one in no known format stays as it is, for the reader to name."""
+    total, done = path.stat().st_size, 0
     with open(path, "rb") as lines:
         for line in lines:
             form = other_format(_parse(line))
             yield _line({"conversations": form[1]}) if form and form[1] else line
+            done += len(line)
+            progress("converting", done, total)
 
 
 def _parse(line: bytes) -> object:
