@@ -11,7 +11,7 @@ import math
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
-from typing import TypeGuard, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 import numpy as np
 
@@ -21,10 +21,10 @@ NOT_YET = "Not answered yet. Fill in the blank and run this cell again."
 MAX_CHARACTERS = 60  # of an answer that a message repeats
 
 
-def texts(key: str, kind: str) -> dict[str, str]:
+def texts(key: str, kind: str) -> dict[str, Any]:
     """Texts of an exercise ("05-2", `kind` "exercises") or a prediction ("05-enough").
 
-    Groups of texts have a dot in their names: "slips.read". Raises `ValueError` for an unknown key.
+    Raises `ValueError` for an unknown key.
     """
     lesson, _, name = key.partition("-")
     path = resources.files("minimind_lite.lessons") / "texts" / f"{lesson}.toml"
@@ -32,14 +32,7 @@ def texts(key: str, kind: str) -> dict[str, str]:
     if name not in tables:
         known = ", ".join(f"{lesson}-{n}" for n in tables) or "none"
         raise ValueError(f"no {kind} with the key {key!r}; lesson {lesson!r} has {known}.")
-    flat: dict[str, str] = {}
-    for title, text in tables[name].items():
-        flat |= {title: text} if isinstance(text, str) else _dotted(title, text)
-    return flat
-
-
-def _dotted(title: str, group: Mapping[str, str]) -> dict[str, str]:
-    return {f"{title}.{name}": text for name, text in group.items()}
+    return dict(tables[name])
 
 
 def short(answer: object) -> str:
@@ -76,12 +69,6 @@ class Exercise:
         """A text with its values filled in."""
         return self.texts[name].format(**values)
 
-    def group(self, name: str) -> dict[str, str]:
-        """The texts of a group by name: `group("hints")` has "hints.a" as "a"."""
-        prefix = f"{name}."
-        names = [title for title in self.texts if title.startswith(prefix)]
-        return {title.removeprefix(prefix): self.texts[title] for title in names}
-
     def verdict(self, problems: Sequence[str], **values: object) -> bool:
         """Print each problem, or the text "right". True if there was no problem."""
         for problem in problems:
@@ -110,7 +97,7 @@ class Exercise:
         """Whether a number is right within `tolerance`.
 
         `slips` are usual mistakes: the name of the text, and the wrong value that it leads to. A
-        number that is near none of them gets the text "advice". `values` are for both texts.
+        number that is near none of them gets the text "advice". `values` are for the other texts.
         """
         if not is_number(answer):
             return self.refuse(answer)
@@ -118,7 +105,7 @@ class Exercise:
         if abs(answer - right) <= tolerance:
             return self.verdict([], **filled)
         usual = [name for name, x in (slips or {}).items() if abs(answer - x) <= tolerance]
-        advice = self.say(f"slips.{usual[0]}" if usual else "advice", **filled)
+        advice = self.texts["slips"][usual[0]] if usual else self.say("advice", **filled)
         return self.verdict([f"{answer:,.6g} is not it. {advice}"])
 
     def check_table(
@@ -149,7 +136,7 @@ class Exercise:
 
         A wrong letter gets the hint of the right one.
         """
-        causes, hints = self.group("causes"), self.group("hints")
+        causes, hints = self.texts["causes"], self.texts["hints"]
 
         def problem(_: str, answer: object, letter: str) -> str:
             if not isinstance(answer, str) or answer.lower() not in causes:

@@ -104,7 +104,7 @@ def check_plan(answers: object) -> bool:
     def problem(curve: str, answer: object, right: str) -> str:
         if isinstance(answer, str) and answer.strip() == right:
             return ""
-        return exercise.say("wrong", answer=short(answer), reason=exercise.group("reasons")[curve])
+        return exercise.say("wrong", answer=short(answer), reason=exercise.texts["reasons"][curve])
 
     return exercise.check_table(answers, PLAN, problem=problem)
 

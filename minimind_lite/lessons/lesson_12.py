@@ -38,7 +38,7 @@ NUMBERS = {
 
 def causes() -> dict[str, str]:
     """All causes to choose from, by letter; two of them are no mystery's."""
-    return Exercise("12-1").group("causes")
+    return Exercise("12-1").texts["causes"]
 
 
 def mysteries() -> dict[str, Run]:

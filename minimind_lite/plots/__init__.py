@@ -9,8 +9,8 @@ from minimind_lite.plots.accumulation import (
 )
 from minimind_lite.plots.base import DOMAIN_COLORS, Plot, canvas, rendering
 from minimind_lite.plots.curves import compare_detectors, loss_curve, losses_by_row, panels
-from minimind_lite.plots.effects import bar_chart, forest, intervals
-from minimind_lite.plots.probes import loss_and_probe, on_one_scale
+from minimind_lite.plots.effects import bar_chart, forest
+from minimind_lite.plots.probes import loss_and_probe
 from minimind_lite.plots.scoreboard import scoreboard
 
 __all__ = [
@@ -22,13 +22,11 @@ __all__ = [
     "compare_detectors",
     "forest",
     "gradient_gaps",
-    "intervals",
     "laws",
     "loss_and_probe",
     "loss_curve",
     "losses_by_row",
     "memory_bars",
-    "on_one_scale",
     "panels",
     "rendering",
     "scoreboard",

@@ -243,11 +243,14 @@ def mark_spike(ax: Axes, runs: Sequence[Run], *, event: SpikeEvent, axis: str, l
         note(ax, f"+{event.peak_height:.2f} nats\nz = {event.z:.0f}", (x, top))
 
 
-def shade_segments(ax: Axes, segments: Sequence[Segment], *, alpha: float = 0.3) -> None:
+def shade_segments(ax: Axes, segments: Sequence[Segment], *, names: bool = False) -> None:
     """The rows of each segment as a band in its domain's color; the x axis counts rows."""
     for segment in segments:
-        color = DOMAIN_COLORS[segment.domain]
-        ax.axvspan(segment.start, segment.stop, color=color, alpha=alpha, lw=0)
+        color, middle = DOMAIN_COLORS[segment.domain], (segment.start + segment.stop) / 2
+        ax.axvspan(segment.start, segment.stop, color=color, alpha=0.3, lw=0)
+        if names:
+            top = ax.get_xaxis_transform()
+            ax.text(middle, 0.98, segment.name, transform=top, ha="center", va="top", fontsize=11)
 
 
 def domain_names(segments: Sequence[Segment]) -> dict[str, str]:

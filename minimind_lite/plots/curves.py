@@ -111,17 +111,7 @@ def losses_by_row(
     """
     losses = {label: run.losses_by_row(n_rows, epoch) for label, run in runs.items()}
     with canvas((10, 5)) as (figure, (ax,)):
-        shade_segments(ax, segments, alpha=0.25)
-        for segment in segments:
-            ax.text(
-                (segment.start + segment.stop) / 2,
-                0.98,
-                segment.name,
-                transform=ax.get_xaxis_transform(),
-                ha="center",
-                va="top",
-                fontsize=11,
-            )
+        shade_segments(ax, segments, names=True)
         ax.plot(next(iter(losses.values())), ".", color="#999999", ms=2.5, zorder=1)
         for (label, values), look in zip(losses.items(), LOOKS):
             rows = np.flatnonzero(np.isfinite(values))  # a stopped run has not read the later ones

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from minimind_lite.plots.base import (
     GREY,
-    LOOKS,
-    Look,
     Plot,
     canvas,
-    counted,
     drawable,
-    legend_right,
     note,
 )
 from minimind_lite.science.intervals import Interval
@@ -30,31 +25,6 @@ def reach(interval: Interval) -> tuple[float, float]:
     if not math.isfinite(interval.low):
         return 0.0, 0.0
     return interval.mean - interval.low, interval.high - interval.mean
-
-
-def draw_intervals(
-    ax: Axes,
-    x: np.ndarray,
-    intervals: Sequence[Interval],
-    *,
-    look: Look,
-    size: float,
-    line: bool = False,
-    label: str | None = None,
-) -> None:
-    """Means as markers with their intervals as bars, joined by a line if asked for."""
-    ax.errorbar(
-        x,
-        [interval.mean for interval in intervals],
-        yerr=np.array([reach(interval) for interval in intervals]).T,
-        color=look.color,
-        ls=look.dash if line else "none",
-        marker=look.marker,
-        ms=size,
-        capsize=3,
-        lw=1.4,
-        label=label,
-    )
 
 
 def bar_chart(
@@ -138,35 +108,3 @@ def _forest_row(ax: Axes, interval: Interval, *, row: int, text: str) -> None:
         lw=1.6,
     )
     note(ax, format(interval.mean, text), (interval.mean, row))
-
-
-def intervals(
-    series: Mapping[str, Mapping[str, Interval]],
-    *,
-    title: str = "",
-    xlabel: str = "",
-    ylabel: str = "",
-    digits: int = 2,
-) -> Plot:
-    """Means with their intervals over seeds, side by side at each place.
-
-    `series` by name, then by place; each has a marker and a line of its own.
-    """
-    places = list(next(iter(series.values())))
-    with canvas((9.5, 4.2)) as (figure, (ax,)):
-        for i, ((name, values), look) in enumerate(zip(series.items(), LOOKS)):
-            x = np.arange(len(places)) + 0.1 * (i - (len(series) - 1) / 2)
-            shown = [values[place] for place in places]
-            draw_intervals(ax, x, shown, look=look, size=8, line=True, label=drawable(name))
-        ax.axhline(0, color=GREY, lw=0.8, ls=":")
-        ax.set_xticks(range(len(places)), [drawable(place) for place in places])
-        ax.set(title=drawable(title), xlabel=xlabel, ylabel=ylabel)
-        ax.margins(x=0.1, y=0.12)
-        legend_right(ax)
-    listed = "; ".join(
-        f"{name}: " + ", ".join(f"{values[p].text(digits, sign='')} at {p}" for p in places)
-        for name, values in series.items()
-    )
-    n = min(i.n for values in series.values() for i in values.values())
-    seeds = counted(n, "seed") + (", 95 % intervals" if n > 1 else "")
-    return Plot(figure, f"{title}. {listed} ({ylabel}; {seeds}).")

@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from minimind_lite.plots.base import GREY, LOOKS, Plot, canvas, drawable, legend_right, note
-from minimind_lite.plots.effects import draw_intervals, reach
+from minimind_lite.plots.effects import reach
 from minimind_lite.science.intervals import Interval, interval_over_seeds
 from minimind_lite.science.law_checks import Check
 
@@ -75,7 +75,17 @@ def draw_check(ax: Axes, check: Check, *, series: int, offset: float = 1.0) -> N
         ms=10,
         zorder=3,
     )
-    draw_intervals(ax, check.at * offset, _measured(check), look=look, size=5)
+    measured = _measured(check)
+    ax.errorbar(
+        check.at * offset,
+        [i.mean for i in measured],
+        yerr=np.array([reach(i) for i in measured]).T,
+        color=look.color,
+        ls="none",
+        marker=look.marker,
+        ms=5,
+        capsize=3,
+    )
 
 
 def _log2_axis(ax: Axes, ticks: Sequence[float] | np.ndarray, *, axis: str = "x") -> None:

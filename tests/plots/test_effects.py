@@ -52,14 +52,3 @@ def test_one_scale_and_signs_for_effects():
     assert left.get_xlim() == right.get_xlim()
     assert [t.get_text() for t in left.texts] == ["+1.00", "-0.10"]
     assert plot.png()
-
-
-def test_intervals_say_how_many_seeds():
-    places = {"0.5": Interval(1.0, 0.5, 1.5, 5), "1": Interval(2.0, 1.5, 2.5, 5)}
-    plot = plots.intervals({"a": places}, title="T", ylabel="nats")
-    assert plot.summary == (
-        "T. a: 1.00 [0.50, 1.50] at 0.5, 2.00 [1.50, 2.50] at 1 (nats; 5 seeds, 95 % intervals)."
-    )
-    assert smallest_letter(plot) >= 11 and plot.png()
-    alone = plots.intervals({"a": {"x": ONE_SEED}}, title="T", ylabel="nats").summary
-    assert alone == "T. a: -0.10 (one seed) at x (nats; 1 seed)."
