@@ -6,10 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter
 
 from minimind_lite.lessons.checks import Exercise, is_number, short
-from minimind_lite.plots.base import GREY, LOOKS, Plot, canvas, legend_right
+from minimind_lite.plots.base import GREY, LOOKS, Plot, canvas, legend_right, log_axis
 from minimind_lite.records import Run
 from minimind_lite.science.intervals import Interval
 from minimind_lite.science.store import Trial
@@ -57,10 +56,8 @@ def toy_plot(steps: Mapping[str, Sequence[float]], *, title: str = "") -> Plot:
         for (name, sizes), look in zip(steps.items(), LOOKS):
             ax.plot(sizes, color=look.color, ls=look.dash, lw=1.8, label=name)
         ax.axvline(UNUSUAL_STEP, color=GREY, lw=0.9, ls=":")
-        ax.set(yscale="log", title=title)
-        for which in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
-            which(FuncFormatter(lambda value, _: f"{value:.2g}"))
-        ax.set(xlabel="step (dotted: the unusual gradient)", ylabel="size of the step")
+        log_axis(ax, (0.05, 0.1, 0.2, 0.5, 1), axis="y")
+        ax.set(title=title, xlabel="step (dotted: the unusual gradient)", ylabel="size of the step")
         legend_right(ax)
     text = "; ".join(
         f"{name}: {sizes[UNUSUAL_STEP]:.3f} at the unusual step, "

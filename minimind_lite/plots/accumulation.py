@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter
 
 from minimind_lite.plots.base import (
     GREY,
@@ -19,6 +18,7 @@ from minimind_lite.plots.base import (
     counted,
     drawable,
     legend_right,
+    log_axis,
     note,
 )
 from minimind_lite.science import laws
@@ -82,8 +82,8 @@ def gradient_gaps(gaps: Mapping[str, Mapping[int, float]], *, title: str = "") -
             ax.plot(x, y, c=color, ls=dash, marker=marker, ms=9, label=drawable(name))
         ax.axhline(1e-6, color=GREY, lw=1, ls=":")
         note(ax, "limit: one part in a million", (0, 1e-6), align="left")
-        ax.set(yscale="log", ylim=(SMALLEST, 10), title=drawable(title))
-        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}"))
+        log_axis(ax, 10.0 ** np.arange(-16, 1, 2), axis="y")
+        ax.set(ylim=(SMALLEST, 10), title=drawable(title))
         ax.set(xlabel="conversations in a micro-batch", ylabel="difference / largest entry")
         ax.set_xticks(range(len(sizes)), [str(k) for k in sizes])
         legend_right(ax)

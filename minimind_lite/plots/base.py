@@ -25,6 +25,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from minimind_lite.records import Run
 from minimind_lite.segments import MAIN, Segment, domain_name, share
@@ -196,6 +197,17 @@ def positions(run: Run, axis: str) -> np.ndarray:
 def legend_right(ax: Axes, handles: Sequence[Artist] | None = None) -> None:
     """A legend right of the axes."""
     ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=11)
+
+
+def log_axis(
+    ax: Axes, ticks: Sequence[float] | np.ndarray, *, axis: Literal["x", "y"] = "x"
+) -> None:
+    """A logarithmic axis with these ticks, in plain figures."""
+    which, scale = (ax.xaxis, ax.set_xscale) if axis == "x" else (ax.yaxis, ax.set_yscale)
+    scale("log")
+    which.set_major_locator(FixedLocator(list(ticks)))
+    which.set_minor_locator(NullLocator())
+    which.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def note(ax: Axes, text: str, xy: tuple[float, float], *, align: str = "center") -> None:

@@ -14,9 +14,18 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter
 
-from minimind_lite.plots.base import GREY, LOOKS, Plot, canvas, drawable, legend_right, note
+from minimind_lite.plots.base import (
+    GREY,
+    LOOKS,
+    Plot,
+    canvas,
+    drawable,
+    legend_right,
+    log_axis,
+    note,
+)
 from minimind_lite.plots.effects import reach
 from minimind_lite.science.intervals import Interval, interval_over_seeds
 from minimind_lite.science.law_checks import Check
@@ -88,15 +97,6 @@ def draw_check(ax: Axes, check: Check, *, series: int, offset: float = 1.0) -> N
     )
 
 
-def _log2_axis(ax: Axes, ticks: Sequence[float] | np.ndarray, *, axis: str = "x") -> None:
-    which = ax.xaxis if axis == "x" else ax.yaxis
-    scale = ax.set_xscale if axis == "x" else ax.set_yscale
-    scale("log", base=2)
-    which.set_major_locator(FixedLocator(list(ticks)))
-    which.set_minor_locator(NullLocator())
-    which.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-
-
 def _key(where: Axes | Figure, names: Sequence[str] = ()) -> None:
     """A legend, right of one pair of axes or under a figure with several."""
     handles = [
@@ -125,11 +125,11 @@ def visibility(
             shown = [first] if field == "noise" else list(checks.values())
             for i, fields in enumerate(shown):
                 draw_check(ax, fields[field], series=4 if field == "noise" else i)
-            _log2_axis(ax, first[field].at)
+            log_axis(ax, first[field].at)
             ax.set(xlabel="batch size B", title=label)
         height, noise, z = axes
         height.set_ylim(bottom=0)
-        _log2_axis(noise, (0.01, 0.02, 0.05, 0.1, 0.2, 0.5), axis="y")
+        log_axis(noise, (0.01, 0.02, 0.05, 0.1, 0.2, 0.5), axis="y")
         z.set_ylim(bottom=0)
         for look, (name, length) in zip(LOOKS, lengths.items()):
             turn, check = 0.75 * length, checks[name]["z"]
@@ -171,7 +171,7 @@ def plotting(checks: Mapping[str, tuple[Check, Check]], *, title: str = "") -> P
         for k, (ax, label) in enumerate(zip(axes, labels)):
             for i, pair in enumerate(checks.values()):
                 draw_check(ax, pair[k], series=i)
-            _log2_axis(ax, next(iter(checks.values()))[k].at)
+            log_axis(ax, next(iter(checks.values()))[k].at)
             ax.set(xlabel="one step in I is logged: I", title=label, ylim=(0, 1.05))
         axes[0].set_ylabel("probability")
         _key(figure, list(checks))
@@ -225,7 +225,7 @@ def buffer(checks: Mapping[str, Check], lengths: Mapping[str, int], *, title: st
         for look, (name, check) in zip(LOOKS, checks.items()):
             rule = -np.expm1(-lengths[name] / check.x)
             ax.plot(check.x, rule, color=look.color, lw=0.8, ls=(0, (1, 1)), zorder=1)
-        _log2_axis(ax, sorted({*first.at, *powers}))
+        log_axis(ax, sorted({*first.at, *powers}))
         ax.set(xlabel="rows K that the buffer holds", ylim=(0, 1.05))
         ax.set_ylabel("share of the segment in its fullest batch")
     text = ". ".join(agreement(check, name, x_name="K") for name, check in checks.items())
@@ -240,7 +240,7 @@ def dispersion(check: Check, orders: Sequence[str], *, title: str = "") -> Plot:
     with _one_panel({"": check}, title=title) as (figure, ax):
         ax.lines[0].set_drawstyle("steps-mid")  # the law: orders are no scale
         ax.axhline(1, color=GREY, lw=0.8, ls=":")
-        _log2_axis(ax, (0.5, 1, 2, 4, 8, 16), axis="y")
+        log_axis(ax, (0.5, 1, 2, 4, 8, 16), axis="y")
         ax.set_xticks(check.x, [drawable(name) for name in orders])
         ax.set(ylabel="dispersion index D", ylim=(0.5, 20))
     measured, law = check.measured.mean(axis=0), check.law_at.mean(axis=0)
@@ -258,7 +258,7 @@ def accumulation(check: Check, *, title: str = "") -> Plot:
     with _one_panel({"": check}, title=title) as (figure, ax):
         ax.axhline(0, color="#111111", lw=1.2)
         note(ax, "sum / sum: no bias at any K", (check.at.max(), 0), align="right")
-        _log2_axis(ax, sorted(check.at))
+        log_axis(ax, sorted(check.at))
         ax.set(xlabel="rows K of a micro-batch", ylabel="mean of means − sum / sum (nats)")
         ax.margins(y=0.15)
     return Plot(figure, agreement(check, "Mean of means", x_name="K", digits=3) + ".")
