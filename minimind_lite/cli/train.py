@@ -35,9 +35,12 @@ def run(arguments: argparse.Namespace) -> int:
     longest = ModelConfig.preset(arguments.model).max_seq_len
     if arguments.max_seq_len > longest:
         raise ValueError(f"{arguments.model} sees {longest} tokens at most: lower --max-seq-len.")
-    worker_count(), cache_folder()  # both read the environment, which may hold nonsense
+    worker_count()  # this and the next read the environment, which may hold nonsense
+    cache_folder()
     arguments.data = arguments.data or str(shipped.folder() / "sft.jsonl")
-    code, writer = 0, run_folder.RunWriter(arguments.out, {"data": arguments.data})
+    info = {"data": reading.printable(arguments.data)}
+    writer = run_folder.RunWriter(arguments.out, info)
+    code = 0
     try:
         with writer:
             _record(writer, arguments, config, device)

@@ -447,6 +447,14 @@ def test_an_empty_file_is_one_line(run_train, jsonl, capsys):
     assert "no rows" in error_line(capsys)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are text there")
+def test_a_file_whose_name_is_no_text_is_trained_on(run_train, jsonl, tmp_path):
+    """It was a bare codec error."""
+    path = jsonl.rename(tmp_path / os.fsdecode(b"chat-\xff.jsonl"))
+    assert run_train("--data", str(path)) == 0
+    assert r"chat-\xff.jsonl" in run_folder.load(tmp_path / "run").info["data"]
+
+
 def test_an_ascii_terminal_gets_the_whole_result_of_a_chinese_path(tmp_path, jsonl):
     """The result was not printed. The same process shows that the module returns an exit code."""
     path = jsonl.rename(tmp_path / "数据.jsonl")
