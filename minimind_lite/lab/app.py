@@ -26,7 +26,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 from weakref import WeakSet
 
 import ipywidgets as W
@@ -81,7 +81,7 @@ class SpikeLab:
         if state is not None and preset is not None:
             raise ValueError("a preset and a state both say everything; give one of them.")
         given = {"axis": axis, "scale": scale, "band": band, "probes": probes, "language": language}
-        chosen: dict[str, object] = {k: v for k, v in given.items() if v is not None}
+        chosen: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
         for name, names in (("settings", settings), ("lines", lines)):
             if names is not None:
                 chosen[name] = tuple(names)
@@ -89,8 +89,8 @@ class SpikeLab:
         start = replace(start, **chosen)
         with self._one_run:
             self._stop_other_labs()
-            shared = next((lab.session.materials for lab in self._labs), None)
-            self.session = LabSession(start, shared or Materials())
+            shared = [lab.session.materials for lab in self._labs] or [Materials()]
+            self.session: LabSession = LabSession(start, shared[0])
             self._labs.add(self)
         self.canvas = Canvas()
         self.summary = ""  # the sentence of the last picture

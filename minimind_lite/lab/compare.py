@@ -19,6 +19,7 @@ from minimind_lite.lab.i18n import TEXTS, option, say
 from minimind_lite.lab.templates import render
 from minimind_lite.records import Run
 from minimind_lite.science import reproduce, segment_metrics
+from minimind_lite.science.segment_metrics import SegmentSpike
 from minimind_lite.segments import MAIN, domain_name
 
 DASH = "–"
@@ -108,13 +109,13 @@ def table(a: Run, b: Run, *, names: tuple[str, str] = ("A", "B"), language: str 
 
     runs = common_part(a, b)
     letters = zip("AB", names)
-    head = (text("measure"), *(text("run", letter=x, name=n) for x, n in letters))
+    first, second = (text("run", letter=x, name=n) for x, n in letters)
     rows = list(_heights(*runs, text=text, language=language))
     measures = [measure(run) for run in runs]
     for name, form in FORMATS.items():
         values = [m.get(name) for m in measures]
         rows.append(_row(text(name), values, form, [_cell(v, form) for v in values]))
-    return Table((*head, text("difference")), rows)
+    return Table((text("measure"), first, second, text("difference")), rows)
 
 
 def _heights(
@@ -123,7 +124,7 @@ def _heights(
     """A row per segment: height and z in both runs, with * where the detector flags a spike."""
     rows = []
     for segment in shipped.segments():
-        heights = []
+        heights: list[SegmentSpike | None] = []
         for run in (a, b):
             try:
                 heights.append(segment_metrics.at_rows(run, segment.start, segment.stop))
@@ -132,7 +133,7 @@ def _heights(
         cells = [f"{h.height:+.2f} z {h.z:.1f}{'*' * h.flagged}" if h else DASH for h in heights]
         name = domain_name(segment.domain, language)
         label = text("height", domain=name, rows=len(segment))
-        rows.append(_row(label, [h and h.height for h in heights], "+.2f", cells))
+        rows.append(_row(label, [h.height if h else None for h in heights], "+.2f", cells))
     return rows
 
 

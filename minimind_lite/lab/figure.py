@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -38,7 +38,6 @@ WIDTH, HEIGHT, PROBES_HEIGHT = 960, 380, 190  # pixels; a screen of 1366 x 768 h
 LEFT, RIGHT = 0.072, 0.765  # of the width; the legend has the rest
 TICKS = 46  # pixels for numbers and name of the axis at the bottom
 STRIP = 16  # rows of pixels in the strip: shares are drawn to a sixteenth
-MAX_STRIPS = 16  # kept by a canvas
 LEGEND_SIZE = 10.5  # points
 LABEL_WIDTH = (1 - RIGHT) * WIDTH - 48  # pixels of a label in the legend, beside its line
 BLACK, GREY, VERMILION, PINK = "#111111", "#8A8A8A", "#D55E00", "#CC79A7"
@@ -94,7 +93,6 @@ class Canvas:
         self._frame: tuple[object, ...] | None = None
         self._still: list[Artist] = []
         self._runs: tuple[object, ...] = ()  # their ids are in the key: they live as long as it
-        self._strips: dict[tuple[object, ...], np.ndarray] = {}
         self._figure = Figure(dpi=100)
         self._canvas = FigureCanvasAgg(self._figure)
         self._axes: dict[str, Axes] = {}
@@ -170,7 +168,8 @@ class Canvas:
         self._title = figure.text(LEFT, 1 - 8 / height, "", va="top", fontsize=12)
 
     def _still_curves(self, scene: Scene) -> list[Artist]:
-        ax, artists = self._axes["loss"], []
+        ax = self._axes["loss"]
+        artists: list[Artist] = []
         for (_, run), look in zip(scene.ghosts, GHOST_LOOKS):
             x = scene.x(run)
             inside = x <= scene.last_x()  # a ghost must not change the axis
@@ -189,14 +188,8 @@ class Canvas:
         return artists
 
     def _strip(self, scene: Scene) -> Artist:
-        config = scene.spec.config
-        key = (config.order, config.batch_size, config.seed, config.epochs, scene.axis)
-        if key not in self._strips:
-            if len(self._strips) >= MAX_STRIPS:
-                del self._strips[next(iter(self._strips))]
-            self._strips[key] = strip_colors(scene)
         return self._axes["strip"].imshow(
-            self._strips[key],
+            strip_colors(scene),
             aspect="auto",
             origin="lower",
             interpolation="nearest",
@@ -256,7 +249,14 @@ class Canvas:
             self._legend(marks, "lower left", 0.02, handlelength=1.8 if scene.probes else 1),
         ]
 
-    def _legend(self, handles: list[Artist], loc: str, y: float, *, handlelength: float) -> Artist:
+    def _legend(
+        self,
+        handles: list[Artist],
+        loc: Literal["upper left", "lower left"],
+        y: float,
+        *,
+        handlelength: float,
+    ) -> Artist:
         return self._figure.legend(
             handles=handles,
             loc=loc,
@@ -278,22 +278,24 @@ class Canvas:
     def _draw_moving(
         self, scene: Scene, lines: Mapping[str, tuple[np.ndarray, np.ndarray]]
     ) -> None:
-        ax, artists = self._axes["loss"], []
+        ax = self._axes["loss"]
+        artists: list[Artist] = []
         if scene.run is None:
             text = say(scene.drawn_language, "figure.nothing")
             middle = {"ha": "center", "va": "center", "transform": ax.transAxes}
-            artists.append(ax.text(0.5, 0.5, text, fontsize=13, **middle))
+            artists.append(ax.text(0.5, 0.5, text, middle, fontsize=13))
         else:
             for name, (x, y) in lines.items():
                 artists += ax.plot(x, y, zorder=3, **LINE_LOOKS[name])
             artists += self._marks(scene, scene.run)
         for artist in sorted(artists, key=_zorder):
-            artist.axes.draw_artist(artist)
+            self._figure.draw_artist(artist)
             artist.remove()
 
     def _marks(self, scene: Scene, run: Run) -> list[Artist]:
         """Its last step, its spikes with their heights, the opened step, and held-out losses."""
-        ax, artists = self._axes["loss"], []
+        ax = self._axes["loss"]
+        artists: list[Artist] = []
         x, loss = scene.x(run), run.loss
         if "accumulated" in scene.lines:  # what the detector reads; other lines have no marks
             if not scene.complete:
@@ -303,7 +305,7 @@ class Canvas:
                 artists += ax.plot(*at, "v", color=VERMILION, ms=7, zorder=5)
                 if len(scene.events) <= MAX_LABELS:
                     text = f"+{event.peak_height:.2f}\nz {event.z:.0f}"
-                    above = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center"}
+                    above: Look = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center"}
                     artists.append(ax.annotate(text, at, fontsize=11, zorder=5, **above))
         if scene.opened is not None and scene.opened < len(x):
             artists.append(ax.axvline(x[scene.opened], color=PINK, ls=":", lw=2, zorder=2.5))
@@ -316,10 +318,10 @@ class Canvas:
         x, after = scene.x(run), run.info.get("probes_after", {})
         for name in run.probe_names():
             measured = [i for i, r in enumerate(run.records) if name in r.probes]
-            at, losses = x[measured], [run.records[i].probes[name] for i in measured]
+            at, losses = x[measured], np.array([run.records[i].probes[name] for i in measured])
             if name in after:
                 at, losses = np.append(at, scene.end()), np.append(losses, after[name])
-            style = {"color": _line_color(name), "ls": PROBE_DASHES[name], **look}
+            style: Look = {"color": _line_color(name), "ls": PROBE_DASHES[name], **look}
             lines += self._axes["probes"].plot(at, losses, **style)
         return lines
 

@@ -213,7 +213,7 @@ class Inspector:
     def _pieces(self, ids: np.ndarray, losses: np.ndarray) -> Iterator[Piece]:
         """Text with its loss; the loss of tokens that form one character is their sum."""
         at = 0
-        for size, text in pieces(self.chat, ids):
+        for size, text in pieces(self.chat, ids.tolist()):
             loss = float(losses[at : at + size].sum())
             at += size
             yield Piece(text, None if np.isnan(loss) else loss)

@@ -159,7 +159,10 @@ def _planned() -> Iterator[tuple[RunSpec, tuple[int, ...]]]:
     for order in both:
         for batch_size in (4, 16, 64, 256):
             for parts in [p for p in ACCUMULATION_STEPS if 1 < p <= batch_size]:
-                cut = {"micro_batch_size": batch_size // parts, "loss_average": "micro_batches"}
+                cut: dict[str, Any] = {
+                    "micro_batch_size": batch_size // parts,
+                    "loss_average": "micro_batches",
+                }
                 yield spec(order=order, batch_size=batch_size, **cut), (0,)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, quote, urlencode
 
 from minimind_lite.config import LOSS_AVERAGES, OPTIMIZERS, SCHEDULES, TrainConfig
@@ -26,6 +27,7 @@ from minimind_lite.lab.plan import (
 )
 
 Value = str | int | float | bool
+Chosen = TypeVar("Chosen", "Settings", "LabState")
 
 VERSION = "2"  # of the string; raised when a reader of the old form would misread the new
 MAX_PINS = 4  # with the run of the settings, as many lines as can be told apart
@@ -117,6 +119,12 @@ class Settings:
         }
 
 
+def with_choice(thing: Chosen, name: str, value: Value) -> Chosen:
+    """The same settings, or the same state, with one choice changed."""
+    fields = {f.name: getattr(thing, f.name) for f in dataclasses.fields(thing)}
+    return type(thing)(**{**fields, name: value})
+
+
 @dataclass(frozen=True)
 class Pin:
     """A run that stays: its name, its settings, and after how many steps it was stopped, if so."""
@@ -197,7 +205,7 @@ class LabState:
             raise ValueError(
                 f"a lab state has no {quoted(unknown[0])}; it has {', '.join(KEYS)}, pin1.name …"
             )
-        rest: dict[str, object] = {n: _choice(n, values[n], SHOWN) for n in SHOWN if n in values}
+        rest: dict[str, Any] = {n: _choice(n, values[n], SHOWN) for n in SHOWN if n in values}
         rest |= {n: _number(n, values[n]) for n in STEP_COUNTS if n in values}
         rest |= {n: tuple(filter(None, values[n].split(","))) for n in LISTS if n in values}
         return dataclasses.replace(cls(run=_settings(values), pins=pins), **rest)
@@ -244,8 +252,8 @@ def _pins(values: dict[str, str]) -> tuple[Pin, ...]:
 
 
 def _settings(values: Mapping[str, str]) -> Settings:
-    chosen = {name: _choice(name, values[name], CHOICES) for name in SETTINGS if name in values}
-    return dataclasses.replace(Settings(), **chosen)
+    chosen: Any = {n: _choice(n, values[n], CHOICES) for n in SETTINGS if n in values}
+    return Settings(**chosen)
 
 
 def _choice(name: str, text: str, choices: Mapping[str, tuple[Value, ...]]) -> Value:

@@ -8,8 +8,10 @@ elsewhere. A control that the lab itself sets, while it paints, changes nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import ipywidgets as W
 import numpy as np
@@ -18,7 +20,7 @@ from minimind_lite.lab.compare import comparison_page
 from minimind_lite.lab.curves import Curve
 from minimind_lite.lab.i18n import say
 from minimind_lite.lab.session import LEASE, LabSession
-from minimind_lite.lab.state import CHOICES, LINES, SETTINGS, LabState, Value
+from minimind_lite.lab.state import CHOICES, LINES, SETTINGS, LabState, Value, with_choice
 from minimind_lite.lab.state import preset as named_preset
 from minimind_lite.lab.status import status_text
 from minimind_lite.lab.step_page import step_page
@@ -67,48 +69,50 @@ class LabView:
             self.panel.close()
 
     def _wire(self, w: Panel) -> None:
-        s = self.session
-
-        def on_click(button: W.Button, action: Action) -> None:
-            button.on_click(lambda _: self.act(action))
-
-        def on_change(
-            widget: W.Widget, action: Callable[..., object], *first: object, trait: str = "value"
-        ) -> None:
-            widget.observe(lambda change: self.act(lambda: action(*first, change["new"])), trait)
-
-        for name, dropdown in w.settings.items():
-            on_change(dropdown, self._choose, name)
-        for name, view in w.views.items():
-            on_change(view, self._view, name)
-        for name, box in w.lines.items():
-            on_change(box, self._show_line, name)
+        """What each control does."""
+        for name, widget in w.settings.items():
+            self._on_change(widget, partial(self._choose, name))
+        for name, widget in w.views.items():
+            self._on_change(widget, partial(self._view, name))
+        for name, widget in w.lines.items():
+            self._on_change(widget, partial(self._show_line, name))
         for i, (field, remover) in enumerate(zip(w.pin_names, w.pin_removers)):
-            on_change(field, s.rename, i)
-            on_click(remover, lambda i=i: self._remove(i))
-        on_change(w.preset, self._choose_preset)
-        on_change(w.state, self._load)
-        on_change(w.box, self._views_counted, trait="_view_count")
-        on_click(w.language, self._other_language)
-        w.on_spike = lambda number: self.act(lambda: self._open_spike(number))
-        w.clock.observe(lambda _: self._tick(), "value")
+            self._on_change(field, partial(self.session.rename, i))
+            self._on_click(remover, partial(self._remove, i))
+        self._on_change(w.preset, self._choose_preset)
+        self._on_change(w.state, self._load)
+        self._on_change(w.box, self._views_counted, trait="_view_count")
+        self._on_click(w.language, self._other_language)
+        w.on_spike = lambda number: self.act(partial(self._open_spike, number))
+        w.clock.observe(self._tick, "value")
         if OWN_CLOCK:  # its own buttons are Run and Pause; a tick starts nothing
-            w.clock.observe(lambda change: self._clock_pressed(change["new"]), "_playing")
-        w.buttons["run"].on_click(lambda _: self._train(s.start))
-        w.buttons["step"].on_click(lambda _: self._train(s.step))
-        actions = {
-            "pause": s.pause,
-            "stop": s.stop,
+            w.clock.observe(self._clock_pressed, "_playing")
+        for name, action in self._actions().items():
+            self._on_click(w.buttons[name], action)
+        w.buttons["run"].on_click(lambda _: self._train(self.session.start))
+        w.buttons["step"].on_click(lambda _: self._train(self.session.step))
+
+    def _actions(self) -> dict[str, Action]:
+        """Of the buttons that train nothing."""
+        return {
+            "pause": self.session.pause,
+            "stop": self.session.stop,
             "reset": self._reset,
-            "pin": s.pin,
+            "pin": self.session.pin,
             "compare": self._compare,
             "hide": self._hide_comparison,
-            "previous": lambda: self._walk(-1),
-            "next": lambda: self._walk(1),
-            "close": lambda: self._open(None),
+            "previous": partial(self._walk, -1),
+            "next": partial(self._walk, 1),
+            "close": partial(self._open, None),
         }
-        for name, action in actions.items():
-            on_click(w.buttons[name], action)
+
+    def _on_click(self, button: W.Button, action: Action) -> None:
+        button.on_click(lambda _: self.act(action))
+
+    def _on_change(
+        self, widget: W.Widget, action: Callable[[Any], object], *, trait: str = "value"
+    ) -> None:
+        widget.observe(lambda change: self.act(partial(action, change["new"])), trait)
 
     def act(self, action: Action, *, tick: bool = False) -> None:
         """Do something under the session's lock and repaint; an error is shown in the panel.
@@ -139,26 +143,25 @@ class LabView:
             text = str(error)
             if not isinstance(error, ValueError):
                 text = f"{type(error).__name__}: {error}"
-            language = self.session.state.language
-            return render(
-                "status.html", language, _status(text, "alert", say(language, "label.error"))
-            )
+            title = say(self.session.state.language, "label.error")
+            values = {"text": text, "role": "alert", "title": title}
+            return render("status.html", self.session.state.language, values)
         return ""
 
     def _train(self, action: Action) -> None:
         self._last_tick = time.monotonic()
         self._start(lambda: self.act(action))
 
-    def _clock_pressed(self, playing: bool) -> None:
+    def _clock_pressed(self, change: Mapping[str, Any]) -> None:
         with self.session.lock:
             if self._painting:
                 return
-        if playing:
+        if change["new"]:
             self._train(self.session.start)
         else:
             self.act(self.session.pause)
 
-    def _tick(self) -> None:
+    def _tick(self, _: object) -> None:
         self._last_tick = time.monotonic()
         self.act(self.session.tick, tick=True)
 
@@ -169,10 +172,10 @@ class LabView:
             self.session.pause()
 
     def _choose(self, name: str, value: Value) -> None:
-        self.session.choose(replace(self.session.state.run, **{name: value}))
+        self.session.choose(with_choice(self.session.state.run, name, value))
 
     def _view(self, name: str, value: Value) -> None:
-        self.session.view(replace(self.session.state, **{name: value}))
+        self.session.view(with_choice(self.session.state, name, value))
 
     def _show_line(self, name: str, shown: bool) -> None:
         """One line always stays: else the only curve would be that of another run."""
@@ -184,15 +187,14 @@ class LabView:
         self.session.view(replace(self.session.state, opened=position))
 
     def _open_spike(self, number: int) -> None:
-        if number < len(self._spikes):  # a late click on a button that is put away
+        if number < len(self._spikes):  # else a late click on a button that is put away
             self._open(self._spikes[number])
 
     def _choose_preset(self, name: str) -> None:
         if name:
             chosen, state = named_preset(name), self.session.state
             self.session.choose(chosen.run)
-            kept = {n: getattr(state, n) for n in ("language", "settings", "pins")}
-            self.session.view(replace(chosen, **kept))
+            self.session.view(replace(chosen, language=state.language))
 
     def _load(self, text: str) -> None:
         """What was pasted into the state's field; the panel keeps the settings that it shows."""
@@ -255,9 +257,9 @@ class LabView:
         if w.language_shown != language:
             w.set_language(language)
         w.image.value, summary = self._picture()
-        role = "" if s.status == "running" else "status"  # a reader would never be silent
-        w.sentence.value = render("status.html", language, _status(summary))
-        w.status.value = render("status.html", language, _status(status_text(s), role))
+        w.sentence.value = render("sentence.html", language, {"text": summary})
+        status = {"text": status_text(s), "role": "status", "silent": s.status == "running"}
+        w.status.value = render("status.html", language, status)
         w.show_choice(s.state, self._unrecorded())
         w.state.value = s.drawn.to_string()
         running = s.status == "running"
@@ -283,7 +285,7 @@ class LabView:
             (name, value)
             for name in self.session.state.settings
             for value in CHOICES[name]
-            if value != getattr(run, name) and not has(replace(run, **{name: value}).spec())
+            if value != getattr(run, name) and not has(with_choice(run, name, value).spec())
         )
 
     def _pin_note(self, pin: Curve) -> str:
@@ -322,7 +324,3 @@ class LabView:
         if run is not None and opened is not None and record is not None:
             step = self.session.materials.inspector().open(run, opened)
             w.page.value = step_page(step, language=language)
-
-
-def _status(text: str, role: str = "", title: str = "") -> dict[str, str]:
-    return {"text": text, "role": role, "title": title}

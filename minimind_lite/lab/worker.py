@@ -12,7 +12,7 @@ from __future__ import annotations
 import atexit
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from minimind_lite.files import shipped
@@ -130,7 +130,7 @@ class LiveRun:
         except Exception as error:  # whatever it is, it belongs to whoever takes the records
             self._fail(error)
         finally:
-            if hasattr(steps, "close"):
+            if isinstance(steps, Generator):
                 steps.close()  # here, on the thread that ran it, so that its workers end with it
             atexit.unregister(self._at_exit)
 

@@ -11,7 +11,7 @@ from minimind_lite import spikes
 from minimind_lite.config import TrainConfig
 from minimind_lite.files import shipped
 from minimind_lite.lab.curves import fit_labels
-from minimind_lite.lab.figure import HEIGHT, MAX_STRIPS, STRIP, WIDTH, Canvas, strip_colors
+from minimind_lite.lab.figure import HEIGHT, STRIP, WIDTH, Canvas, strip_colors
 from minimind_lite.lab.plan import RunSpec
 from minimind_lite.lab.scene import Scene, sentence, steps_at
 from minimind_lite.plots.base import DOMAIN_COLORS
@@ -122,15 +122,6 @@ def test_the_strip_lies_under_the_curve_also_where_the_last_batch_is_short(scene
     assert strip.shape[1] == N
     assert (strip[:, 2048] == strip[:, 2223]).all()
     assert (strip[:, 256] == strip[:, 511]).all()
-
-
-def test_a_canvas_keeps_a_few_strips_and_no_module_any(scene):
-    canvas = Canvas()
-    for seed in range(3 * MAX_STRIPS):
-        canvas._strip(Scene(of(order="shuffle", seed=seed, batch_size=256), None, "", n_rows=N,
-                            segments=shipped.segments())) if seed else canvas.png(scene())  # fmt: skip
-    assert len(canvas._strips) == MAX_STRIPS
-    assert sum(strip.nbytes for strip in canvas._strips.values()) < 2_000_000
 
 
 @pytest.mark.parametrize(

@@ -78,9 +78,8 @@ def costs(conversation):
 class Page(HTMLParser):
     """Text as a browser shows it, cells of the table by row, and what each conversation has."""
 
-    TAGS = frozenset(
-        "div p b u span table caption thead tbody tr th td details summary".split()
-    )  # none that could load or run anything
+    TEXT, TABLE = {"div", "p", "b", "u", "span"}, {"table", "caption", "thead", "tbody", "tr"}
+    TAGS = TEXT | TABLE | {"th", "td", "details", "summary"}  # none loads or runs anything
 
     def __init__(self, html):
         super().__init__()
