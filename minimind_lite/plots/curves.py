@@ -185,10 +185,10 @@ def _events(curve: Curve) -> list[SpikeEvent]:
 
 def _logged_course(name: str, curve: Curve, detect: bool) -> str:
     top, long_enough = int(np.argmax(curve.values)), len(curve.values) > spikes.WINDOW
-    events = f", {counted(len(_events(curve)), 'event')} found" if detect and long_enough else ""
+    flagged = f", {counted(len(_events(curve)), 'spike')} flagged" if detect and long_enough else ""
     return (
         f"{name}: {len(curve.values)} points, mean {curve.values.mean():.2f}, highest "
-        f"{curve.values[top]:.2f} after {curve.samples[top]:,} conversations{events}"
+        f"{curve.values[top]:.2f} after {curve.samples[top]:,} conversations{flagged}"
     )
 
 

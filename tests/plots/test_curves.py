@@ -74,7 +74,7 @@ def test_panels_count_events_where_the_curve_is_long_enough():
     curves = {"full": log_views.full(LONG), "sparse": log_views.minimind(LONG, 8)}
     plot = plots.panels(curves, run=LONG, detect=True, title="t")
     assert "full: 48 points, mean 2.08, highest 3.01 after 160 conversations" in plot.summary
-    assert "1 event found" in plot.summary and plot.summary.count("found") == 1
+    assert "1 spike flagged" in plot.summary and plot.summary.count("flagged") == 1
     assert len(plot.figure.axes) == 3 and plot.png()  # two curves and the strip
 
 
