@@ -173,6 +173,12 @@ def command(page: Page, name: str) -> None:
     page.evaluate(f"() => {{ window.jupyterapp.commands.execute('{name}'); return null }}")
 
 
+def save(page: Page, *, seconds: float = 20.0) -> None:
+    """Save the notebook and wait until it is saved."""
+    command(page, "docmanager:save")
+    page.wait_for_function(f"() => !{WIDGET}.context.model.dirty", timeout=seconds * 1000)
+
+
 def run_all(page: Page, *, seconds: float = 180.0) -> None:
     """Run every cell and wait until the last has run."""
     command(page, "notebook:run-all-cells")

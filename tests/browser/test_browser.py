@@ -298,10 +298,8 @@ def test_arrows_move_a_setting(first_lesson):
 
 def test_a_saved_and_reopened_notebook_shows_a_picture(chrome, address):
     """B4: without a kernel that knows the widgets, "model not found" stood where the curve was."""
-    lab = LabOnPage(chrome, address, "saved.ipynb")
-    page = lab.page
-    jupyter.command(page, "docmanager:save")
-    page.wait_for_function(f"() => !{jupyter.WIDGET}.context.model.dirty", timeout=20_000)
+    page = LabOnPage(chrome, address, "saved.ipynb").page
+    jupyter.save(page)
     shut_down = f"async () => await {jupyter.WIDGET}.sessionContext.shutdown()"
     page.evaluate(shut_down)
     page.reload()
@@ -317,6 +315,7 @@ def test_a_saved_and_reopened_notebook_shows_a_picture(chrome, address):
 def test_a_reload_in_mid_run_is_a_pause(chrome, address):
     """B3: after a reload the panel said "Training" for ever, and Run was grey."""
     lab = LabOnPage(chrome, address, "reloaded.ipynb")
+    jupyter.save(lab.page)  # a page that is loaded again shows what was saved
     assert lab.train()
     lab.page.reload()
     jupyter.until_ready(lab.page)
