@@ -183,8 +183,7 @@ def visibility_at(frozen: Trial, batch_size: int) -> MeanVisibility:
         laws.measured_visibility(
             rows.losses,
             rows.tokens,
-            start=segment.start,
-            stop=segment.stop,
+            segment=segment,
             batch_size=batch_size,
             base=~rows.off_domain,
             phases=np.unique(np.linspace(0, batch_size - 1, PHASES).round().astype(int)),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,6 +50,9 @@ def numeric_modules(module: str, package: Path = PACKAGE) -> list[str]:
 
 
 def _path(name: str, package: Path) -> Path:
+    """Source of a module of the package, or of another one that is loaded (a procedure's own)."""
+    if name.split(".")[0] != package.name and (loaded := sys.modules.get(name)) is not None:
+        return Path(str(loaded.__file__))
     return package.parent.joinpath(*name.split(".")).with_suffix(".py")
 
 

@@ -99,8 +99,7 @@ def _by_law(rows: FileRows, segment: Segment, batch_size: int) -> laws.Visibilit
     return laws.expected_visibility(
         rows.losses,
         rows.tokens,
-        start=segment.start,
-        stop=segment.stop,
+        segment=segment,
         batch_size=batch_size,
         base=~rows.off_domain,
     )
@@ -111,8 +110,7 @@ def _by_draws(rows: FileRows, segment: Segment, batch_size: int, *, seed: int) -
     return laws.measured_visibility(
         rows.losses,
         rows.tokens,
-        start=segment.start,
-        stop=segment.stop,
+        segment=segment,
         batch_size=batch_size,
         base=~rows.off_domain,
         phases=list(range(batch_size)) * -(-draws // batch_size),
@@ -197,8 +195,8 @@ def peak_shares(runs: Mapping[int, Sequence[Run]], name: str) -> Check:
     """Largest expected share of a segment in the batches of shuffle buffers.
 
     `runs` by K, one per seed. Law: `laws.buffer_profile` at each seed's place, averaged over whole
-    batches. Measured: the share in the batches around the law's peak, half a segment of them, so
-    that no single lucky batch is picked; times the law's ratio of a batch to so many batches.
+    batches. Measured: the largest share of the mean profile over the seeds, so that no lucky batch
+    is picked, smoothed over half a segment; times what that smoothing takes from the law's peak.
     """
     sizes, first = sorted(runs), next(iter(runs.values()))
     chosen, batch = [large(run)[name] for run in first], len(first[0].records[0].rows)
@@ -207,12 +205,10 @@ def peak_shares(runs: Mapping[int, Sequence[Run]], name: str) -> Check:
     for k in sizes:
         profiles = [_batch_profile(n, k, segment=s, batch_size=batch) for s in chosen]
         law_at.append([profile.max() for profile in profiles])
-        measured.append(
-            [
-                _peak_in_profile(segments.share(run, s)[: n // batch], profile, len(s) // batch)
-                for run, s, profile in zip(runs[k], chosen, profiles)
-            ]
-        )
+        shares = [segments.share(run, s)[: n // batch] for run, s in zip(runs[k], chosen)]
+        peaks = _peaks_of_mean_profile(shares, chosen, batch_size=batch)
+        law_peaks = [_smooth(p, len(s) // batch).max() for p, s in zip(profiles, chosen)]
+        measured.append(np.array(law_at[-1]) * peaks / law_peaks)
         shuffled = np.stack([order.buffer(n, 0, epoch, size=k) for epoch in range(SHUFFLES)])
         inside = [((shuffled >= s.start) & (shuffled < s.stop)).mean(axis=0) for s in chosen]
         simulated.append(np.mean([laws.batch_shares(x, batch).max() for x in inside]))
@@ -238,11 +234,22 @@ def _batch_profile(n: int, size: int, *, segment: Segment, batch_size: int) -> n
     return laws.batch_shares(profile, batch_size)
 
 
-def _peak_in_profile(shares: np.ndarray, profile: np.ndarray, length: int) -> float:
-    """A curve's share around the profile's peak; `length` of the segment in batches."""
+def _smooth(shares: np.ndarray, length: int) -> np.ndarray:
+    """Mean over half a segment; `length` of the segment in batches."""
     box = np.ones(max(1, length // 2))
-    smooth, law = (np.convolve(x, box / len(box), "valid") for x in (shares, profile))
-    return float(smooth[np.argmax(law)] * profile.max() / law.max())
+    return np.convolve(shares, box / len(box), "valid")
+
+
+def _peaks_of_mean_profile(
+    shares: Sequence[np.ndarray], chosen: Sequence[Segment], *, batch_size: int
+) -> np.ndarray:
+    """Each seed's share (seeds,) where the mean, counted from the segment's start, is largest."""
+    smoothed = [_smooth(x, len(s) // batch_size) for x, s in zip(shares, chosen)]
+    starts = [s.start // batch_size for s in chosen]
+    before = min(starts)
+    after = min(len(x) - start for x, start in zip(smoothed, starts))
+    aligned = np.array([x[start - before : start + after] for x, start in zip(smoothed, starts)])
+    return aligned[:, int(np.argmax(aligned.mean(axis=0)))]
 
 
 def dispersion(runs: Mapping[str, Sequence[Run]]) -> Check:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minimind_lite import order
+from minimind_lite.segments import Segment
 
 Floats = float | np.ndarray
 NOISE_DRAWS = 2000  # random base batches behind a measured sigma
@@ -141,8 +142,7 @@ def expected_visibility(
     losses: np.ndarray,
     tokens: np.ndarray,
     *,
-    start: int,
-    stop: int,
+    segment: Segment,
     batch_size: int,
     base: np.ndarray,
 ) -> Visibility:
@@ -150,10 +150,11 @@ def expected_visibility(
 
     Arguments as in `measured_visibility`; heights are those of all B phases.
     """
-    inside, sums = np.arange(start, stop), sum_losses(losses, tokens)
+    inside = np.arange(segment.start, segment.stop)
+    sums = sum_losses(losses, tokens)
     delta = token_mean(sums[inside], tokens[inside]) - token_mean(sums[base], tokens[base])
     ratio = tokens[inside].mean() / tokens[base].mean()
-    rows = peak_share_at(stop - start, batch_size, offset=np.arange(batch_size))
+    rows = peak_share_at(len(segment), batch_size, offset=np.arange(batch_size))
     shares = np.asarray(token_share(rows, ratio))
     sigma = noise(row_sigma(losses[base], tokens[base]), batch_size)
     return Visibility(batch_size, delta * shares, sigma)
@@ -163,14 +164,13 @@ def measured_visibility(
     losses: np.ndarray,
     tokens: np.ndarray,
     *,
-    start: int,
-    stop: int,
+    segment: Segment,
     batch_size: int,
     base: np.ndarray,
     phases: Iterable[int],
     seed: int | None = None,
 ) -> Visibility:
-    """What rows start .. stop-1 make of a frozen model's losses (N,), cut into batches of B.
+    """What a segment makes of a frozen model's losses (N,), cut into batches of B.
 
     A height is the loss of the batch with most rows of the segment, minus the mean of the base rows
     (`base` (N,) is their mask), for first batches of `phases` rows. sigma is the deviation of
@@ -189,13 +189,14 @@ def measured_visibility(
     for phase in phases:
         starts = _batch_starts(len(losses), batch_size, int(phase))
         stops = np.append(starts[1:], len(losses))
-        inside = (np.minimum(stops, stop) - np.maximum(starts, start)).clip(0)
+        inside = np.minimum(stops, segment.stop) - np.maximum(starts, segment.start)
         fullest = int(np.argmax(inside))
         rows = np.arange(starts[fullest], stops[fullest])
         if seed is not None:
             k = inside[fullest]
+            of_segment = np.arange(segment.start, segment.stop)
             outside = rng.choice(base_rows, batch_size - k, replace=False)
-            rows = np.append(rng.choice(np.arange(start, stop), k, replace=False), outside)
+            rows = np.append(rng.choice(of_segment, k, replace=False), outside)
         heights.append(sums[rows].sum() / tokens[rows].sum() - level)
     return Visibility(batch_size, np.array(heights), sigma)
 

@@ -124,14 +124,19 @@ def recorded() -> dict[str, Run]:
 
 
 def base_loss(run: Run) -> float:
-    """Loss of the Chinese conversations of a run, each at its own step, in nats per token."""
+    """Loss of the Chinese conversations of a run, each at its own step, in nats per token.
+
+    Sums of steps are exact, while losses of conversations may be stored with three digits. So the
+    off-domain rows are taken from the whole.
+    """
     rows, losses, tokens = (
         np.concatenate([getattr(r, name) for r in run.records])
         for name in ("rows", "sample_losses", "sample_tokens")
     )
-    off_domain = segments.off_domain(shipped.segments(), int(rows.max()) + 1)
-    base = ~off_domain[rows]
-    return laws.token_mean(laws.sum_losses(losses, tokens)[base], tokens[base])
+    off_domain = segments.off_domain(shipped.segments(), int(rows.max()) + 1)[rows]
+    base_sum = (run.loss * run.column("tokens")).sum()
+    base_sum -= laws.sum_losses(losses, tokens)[off_domain].sum()
+    return laws.token_mean(base_sum, tokens[~off_domain])
 
 
 @dataclass(frozen=True)
