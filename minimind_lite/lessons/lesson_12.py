@@ -28,11 +28,12 @@ MYSTERIES = {
     "F": (Settings(batch_size=4), "d"),
 }
 SICK = next(letter for letter, (_, cause) in MYSTERIES.items() if cause == "c")
+# What is read off a run's tallest spike, in words; its column in the table; its digits
 NUMBERS = {
-    "a": "height at the peak (nats)",
-    "b": "z at the peak",
-    "c": "width (conversations)",
-    "d": "rise of the held-out Chinese loss across it (nats)",
+    "a": ("height at the peak (nats)", "tallest (nats)", "+.2f"),
+    "b": ("z at the peak", "z", ".0f"),
+    "c": ("width (conversations)", "width", ".0f"),
+    "d": ("rise of the held-out Chinese loss across it (nats)", "Chinese across it", "+.2f"),
 }
 
 
@@ -78,15 +79,9 @@ def evidence(runs: Mapping[str, Run]) -> list[dict[str, object]]:
 def _evidence(run: Run) -> dict[str, object]:
     base, numbers = spikes.baseline(run.loss), _numbers(run)
     chinese = segment_metrics.probe_to_the_end(run, "zh")[1]
-    columns = {
-        "tallest (nats)": ("a", "+.2f"),
-        "z": ("b", ".0f"),
-        "width": ("c", ".0f"),
-        "Chinese across it": ("d", "+.2f"),
-    }
     tallest = {
-        title: format(numbers[key], digits) if numbers else "–"
-        for title, (key, digits) in columns.items()
+        column: format(numbers[key], digits) if numbers else "–"
+        for key, (_, column, digits) in NUMBERS.items()
     }
     return {
         "steps": len(run),
@@ -126,7 +121,7 @@ def telltale(runs: Mapping[str, Run]) -> tuple[str, str]:
     times = {key: sick[key] / max(next_highest[key], 1e-9) for key in NUMBERS}
     text = "; ".join(
         f"{what}: {sick[key]:.3g} against {next_highest[key]:.3g} at most ({times[key]:.1f} times)"
-        for key, what in NUMBERS.items()
+        for key, (what, _, _) in NUMBERS.items()
     )
     largest = max(times, key=lambda key: times[key])
     return largest, f"The sick run against the others that have spikes: {text}."
