@@ -115,12 +115,12 @@ def batches_of_run(n_rows: int, config: TrainConfig, *, start_step: int = 0) -> 
     """The batches of all epochs from `start_step` on, up to `max_steps`."""
 
     def all_epochs() -> Iterator[Batch]:
-        step = seen = 0
+        step = samples_seen = 0
         for epoch in range(config.epochs):
             rows_in_order = order.make(config.order, n_rows, seed=config.seed, epoch=epoch)
             for rows in batches(rows_in_order, config.batch_size):
-                yield Batch(step, epoch, seen, rows)
-                step, seen = step + 1, seen + len(rows)
+                yield Batch(step, epoch, samples_seen, rows)
+                step, samples_seen = step + 1, samples_seen + len(rows)
 
     return islice(all_epochs(), start_step, config.max_steps)
 
