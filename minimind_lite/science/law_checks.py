@@ -19,7 +19,7 @@ import numpy as np
 from minimind_lite import order, segments
 from minimind_lite.records import Run, StepRecord
 from minimind_lite.science import laws
-from minimind_lite.science.segment_metrics import FileRows, file_rows
+from minimind_lite.science.segment_metrics import FileRows, file_rows, rows_read
 from minimind_lite.science.store import Trial
 from minimind_lite.segments import LARGE, Segment
 
@@ -200,7 +200,7 @@ def peak_shares(runs: Mapping[int, Sequence[Run]], name: str) -> Check:
     """
     sizes, first = sorted(runs), next(iter(runs.values()))
     chosen, batch = [large(run)[name] for run in first], len(first[0].records[0].rows)
-    n = sum(len(record.rows) for record in first[0].records)
+    n = len(rows_read(first[0]))
     law_at, measured, simulated = [], [], []
     for k in sizes:
         profiles = [_batch_profile(n, k, segment=s, batch_size=batch) for s in chosen]
@@ -261,12 +261,8 @@ def dispersion(runs: Mapping[str, Sequence[Run]]) -> Check:
     for kind, of_seeds in runs.items():
         size, rows = len(of_seeds[0].records[0].rows), [file_rows(run) for run in of_seeds]
         law_at.append([expected_dispersion(kind, run, batch_size=size) for run in of_seeds])
-        in_order = [
-            np.concatenate([r.rows for r in run.records if r.epoch == 0]) for run in of_seeds
-        ]
-        measured.append(
-            [laws.dispersion_index(x.off_domain[read], size) for x, read in zip(rows, in_order)]
-        )
+        in_order = [x.off_domain[rows_read(run)] for x, run in zip(rows, of_seeds)]
+        measured.append([laws.dispersion_index(member, size) for member in in_order])
         simulated.append(
             laws.simulate_dispersion(kind, rows[0].off_domain, batch_size=size, shuffles=SHUFFLES)
         )
@@ -290,7 +286,7 @@ def expected_dispersion(kind: str, run: Run, *, batch_size: int) -> float:
     """
     name, _, size = kind.partition(":")
     chosen = segments.of_run(run)
-    n = sum(len(record.rows) for record in run.records if record.epoch == 0)
+    n = len(rows_read(run))
     if name == "file" or (name == "block" and int(size) % batch_size == 0):
         return laws.sorted_dispersion([len(s) for s in chosen], n, batch_size=batch_size)
     if name == "buffer":

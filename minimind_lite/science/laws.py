@@ -123,7 +123,6 @@ def _batch_starts(n: int, batch_size: int, phase: int) -> np.ndarray:
 class Visibility:
     """How a segment shows at one batch size, by law or by measurement."""
 
-    batch_size: int
     heights: np.ndarray  # (phases,) loss of the fullest batch minus the base's, nats
     sigma: float  # deviation of base batches, nats
 
@@ -157,7 +156,7 @@ def expected_visibility(
     rows = peak_share_at(len(segment), batch_size, offset=np.arange(batch_size))
     shares = np.asarray(token_share(rows, ratio))
     sigma = noise(row_sigma(losses[base], tokens[base]), batch_size)
-    return Visibility(batch_size, delta * shares, sigma)
+    return Visibility(delta * shares, sigma)
 
 
 def measured_visibility(
@@ -178,11 +177,8 @@ def measured_visibility(
     So, with a `seed`, that batch takes random rows of the segment and of the base in place of
     those that lie there, and no other segment can be in it.
     """
-    sums, base_rows, rng = (
-        sum_losses(losses, tokens),
-        np.flatnonzero(base),
-        np.random.default_rng(0),
-    )
+    sums, base_rows = sum_losses(losses, tokens), np.flatnonzero(base)
+    rng = np.random.default_rng(0)
     drawn = rng.choice(base_rows, size=(NOISE_DRAWS, batch_size))
     sigma = float((sums[drawn].sum(axis=1) / tokens[drawn].sum(axis=1)).std())
     level, heights, rng = token_mean(sums[base], tokens[base]), [], np.random.default_rng(seed)
@@ -193,12 +189,11 @@ def measured_visibility(
         fullest = int(np.argmax(inside))
         rows = np.arange(starts[fullest], stops[fullest])
         if seed is not None:
-            k = inside[fullest]
-            of_segment = np.arange(segment.start, segment.stop)
+            k, segment_rows = inside[fullest], np.arange(segment.start, segment.stop)
             outside = rng.choice(base_rows, batch_size - k, replace=False)
-            rows = np.append(rng.choice(of_segment, k, replace=False), outside)
+            rows = np.append(rng.choice(segment_rows, k, replace=False), outside)
         heights.append(sums[rows].sum() / tokens[rows].sum() - level)
-    return Visibility(batch_size, np.array(heights), sigma)
+    return Visibility(np.array(heights), sigma)
 
 
 def logged_touch(length: int, batch_size: int, *, every: int) -> float:

@@ -143,38 +143,25 @@ def draw(
     segments: Sequence[tuple[str, int]] = SEGMENTS,
     first_gap: int = FIRST_GAP,
     gap: int = GAP,
-    permute_domains: bool = True,
-    n_chinese: int | None = None,
 ) -> Layout:
     """The layout of a seed: same seed and pool, same layout.
 
-    The seed draws the order of the segments in the file (with `permute_domains`; else as given),
-    their places, which rows of the pool each holds (no row twice), their order inside it, and
-    that of the Chinese rows: all of them, or `n_chinese`. Raises `ValueError` as `lay_out` does,
-    and where there are fewer Chinese rows than asked for.
+    The seed draws the order of the segments in the file, their places, which rows of the pool each
+    holds (no row twice), their order inside it, and that of the Chinese rows, which are all used.
+    Raises `ValueError` as `lay_out` does.
     """
     conversations = [c for rows in pool.values() for c in rows]
     names = np.repeat(list(pool), [len(rows) for rows in pool.values()])
-    n_pool = int(np.isin(names, CHINESE).sum())
-    if n_chinese is not None and n_chinese > n_pool:
-        raise ValueError(
-            f"n_chinese must be at most the pool's {n_pool} Chinese rows, got {n_chinese}."
-        )
+    places = {domain: np.flatnonzero(names == domain) for domain in pool}
     rng = np.random.default_rng([seed, STREAM])
-    chinese = np.concatenate([np.flatnonzero(names == domain) for domain in CHINESE])
-    chinese = rng.permutation(chinese)[:n_chinese]
-    off_domain = {
-        domain: rng.permutation(np.flatnonzero(names == domain)).tolist()
-        for domain in pool
-        if domain not in CHINESE
-    }
-    if permute_domains:
-        segments = [segments[i] for i in rng.permutation(len(segments))]
+    chinese = rng.permutation(np.concatenate([places[domain] for domain in CHINESE]))
+    others = {d: rng.permutation(places[d]).tolist() for d in pool if d not in CHINESE}
+    order = rng.permutation(len(segments))
     rows, placed = lay_out(
         chinese.tolist(),
-        off_domain,
+        others,
         rng=rng,
-        segments=segments,
+        segments=[segments[i] for i in order],
         first_gap=first_gap,
         gap=gap,
     )

@@ -103,7 +103,8 @@ def verify(
     """Replay what older code recorded, and accept it where the bits are the same.
 
     One seed of each variant is run whole, since code does not know seeds; where nothing differs,
-    all seeds of the variant are adopted. Yields each job with the names of what differs.
+    all seeds of the variant are adopted. Yields each job with the names of what differs, which is
+    "environment" where the trial was recorded on another machine and can't be compared.
     """
     old = {(experiment, variant) for experiment, variant, _ in store.of_other_code(experiments)}
     jobs = [
@@ -112,6 +113,16 @@ def verify(
         for variant in experiment.variants
         if (experiment.id, variant.name) in old
     ]
+    here = provenance.environment()
+    foreign = [
+        job
+        for job in jobs
+        if not provenance.same_bits(
+            here, store.info(job.experiment.id, job.variant.name, job.seed)["environment"]
+        )
+    ]
+    yield from ((job, ["environment"]) for job in foreign)
+    jobs = [job for job in jobs if job not in foreign]
     for job, outcome in runner.outcomes(jobs, processes=processes):
         which = (job.experiment.id, job.variant.name)
         different = differences(outcome, store.get(*which, job.seed))

@@ -116,10 +116,14 @@ class FileRows:
     off_domain: np.ndarray  # (N,) bool, of any segment
 
 
+def rows_read(run: Run) -> np.ndarray:
+    """Row numbers (N,) of the first epoch, in training order."""
+    return np.concatenate([r.rows for r in run.records if r.epoch == 0])
+
+
 def file_rows(run: Run) -> FileRows:
     """Raises `ValueError` where the first epoch left a row out or read one twice."""
-    records = [r for r in run.records if r.epoch == 0]
-    rows = np.concatenate([r.rows for r in records])
+    records, rows = [r for r in run.records if r.epoch == 0], rows_read(run)
     order = np.argsort(rows)
     if not np.array_equal(rows[order], np.arange(len(rows))):
         raise ValueError(

@@ -136,29 +136,16 @@ def test_every_order_of_the_segments_is_as_likely(pool):
     assert all(first[d] == pytest.approx(60, abs=28) for d in ("code", "math", "zh_classical"))
 
 
-def test_segments_may_keep_their_order(pool):
-    for seed in range(5):
-        found = layouts.draw(seed, pool=pool, permute_domains=False).segments
-        assert [(s.domain, len(s)) for s in found] == list(layouts.SEGMENTS)
-
-
-def test_off_domain_rows_by_hand(pool):
-    layout = layouts.draw(
-        0,
-        pool=pool,
-        segments=(("code", 2), ("en", 1)),
-        first_gap=2,
-        gap=1,
-        n_chinese=4,
-        permute_domains=False,
-    )
-    assert layout.segments == (Segment("code", 2, 4), Segment("en", 5, 6))
-    assert layout.off_domain().tolist() == [False, False, True, True, False, True, False]
+def test_off_domain_rows_by_hand():
+    segments = (Segment("code", 2, 4), Segment("en", 5, 6))
+    conversation = Conversation((("user", "?"), ("assistant", "!")), "memory", 1, 0)
+    layout = layouts.Layout(0, (conversation,) * 7, segments, np.arange(7), np.array(["zh"] * 7))
+    assert np.flatnonzero(layout.off_domain()).tolist() == [2, 3, 5] and len(layout) == 7
 
 
 def test_a_layout_without_segments_is_all_chinese(pool):
-    layout = layouts.draw(0, pool=pool, segments=(), first_gap=0, n_chinese=30)
-    assert len(layout) == 30 and not layout.off_domain().any()
+    layout = layouts.draw(0, pool=pool, segments=())
+    assert len(layout) == 1560 and not layout.off_domain().any()
 
 
 def test_a_domain_of_one_s_own(pool):
@@ -236,8 +223,7 @@ def test_lay_out_uses_every_chinese_row_once_and_in_order(sizes, first_gap, gap,
 @pytest.mark.parametrize(
     "settings_, message",
     [
-        ({"n_chinese": 1499}, "1499 Chinese rows are too few for the gaps; 1 are missing"),
-        ({"n_chinese": 1561}, "at most the pool's 1560 Chinese rows, got 1561"),
+        ({"first_gap": 561}, "1560 Chinese rows are too few for the gaps; 1 are missing"),
         (
             {"segments": (("code", 300), ("code", 83))},
             "segments of code want 383 rows, there are 382",

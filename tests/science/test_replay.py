@@ -99,3 +99,12 @@ def test_what_replays_to_the_last_bit_is_adopted_and_nothing_else(tmp_path, in_t
     assert store.info("T1", "a", 3)["verified"] == {"code": today, "replayed": "seed 0, 3 steps"}
     assert [old[1] for old in store.of_other_code([toy])] == ["b", "b"]
     assert list(replay.verify([replace(TOY, variants=(A,))], store, processes=1)) == []
+
+
+def test_what_another_machine_recorded_is_neither_run_nor_adopted(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    record(store, A, 0, code="older")
+    elsewhere = environment() | {"processor": "another"}
+    monkeypatch.setattr(replay.provenance, "environment", lambda: elsewhere)
+    ((_, different),) = replay.verify([replace(TOY, variants=(A,))], store, processes=1)
+    assert different == ["environment"] and len(store.of_other_code([TOY])) == 1
