@@ -79,36 +79,36 @@ def train(
     """Fine-tune `model` in place and yield a record per optimizer step.
 
     Held-out `probes` are measured every `probe_every` steps. `row_weights` (N,) multiply the loss
-    of each conversation. A run goes on from its `optimizer`, `start_step` and `total_steps` of its
-    schedule. `fast=False` is the textbook form. Raises `ValueError`, `NonFiniteLoss`.
+    of each conversation. To resume a run, give its `optimizer`, `start_step` and `total_steps`.
+    `fast=False`: one padded micro-batch after the other. Raises `ValueError`, `NonFiniteLoss`.
     """
     check_batches(data, config)
-    optimizer = optimizer or make_optimizer(model, config)  # None: the model is frozen
-    tokens = data.supervised()  # (N,)
+    optimizer = optimizer or make_optimizer(model, config)  # still None: a frozen model
+    supervised = data.supervised()  # (N,) tokens that count
     with workers_for(model) as workers:
         for batch in batches_of_run(len(data), config, start_step=start_step):
-            begin, rows = time.perf_counter(), batch.rows
+            clock, rows = time.perf_counter(), batch.rows
             due = probes_due(probes, config, batch.step)
             held_out = {name: mean_loss(model, due[name], workers=workers) for name in due}
             start = time.perf_counter()
-            weights = loss_weights(tokens[rows], config, factors=row_weights, rows=rows)
+            weights = loss_weights(supervised[rows], config, factors=row_weights, rows=rows)
             model.zero_grad(set_to_none=True)
             if fast or optimizer is None:
-                sums = forward_backward(model, data, rows, weights, config, workers)
+                sums = forward_backward(model, data, rows, weights, config, workers)  # (B,) losses
             else:
                 sums = np.empty(len(rows))
-                for part in cut(data, rows, config):  # positions in the batch
+                for part in cut(data, rows, config):  # a micro-batch: positions in the batch, (b,)
                     part_sums = padded_losses(model, data, rows[part])  # (b,)
-                    shares = part_sums.new_tensor(weights[part])  # 1 / tokens of the batch
-                    (part_sums * shares).sum().backward()
+                    part_weights = part_sums.new_tensor(weights[part])  # 1 / tokens of the batch
+                    (part_sums * part_weights).sum().backward()
                     sums[part] = part_sums.detach()
             grad_norm = clip_gradient(model, config)
             lr = learning_rate(config, batch.step, total_steps or config.total_steps(len(data)))
             check_finite(model, batch, sums, grad_norm, lr)
             update_norm = take_step(model, optimizer, lr)
             seconds = time.perf_counter() - start
-            measured = Measured(lr, grad_norm, update_norm, seconds, start - begin)
-            yield make_record(batch, config, sums, tokens[rows], measured, held_out)
+            measured = Measured(lr, grad_norm, update_norm, seconds, start - clock)
+            yield make_record(batch, config, sums, supervised[rows], measured, held_out)
 
 
 def batches_of_run(n_rows: int, config: TrainConfig, *, start_step: int = 0) -> Iterator[Batch]:
@@ -228,8 +228,8 @@ def probes_due(
     probes: Mapping[str, EncodedRows] | None, config: TrainConfig, step: int
 ) -> Mapping[str, EncodedRows]:
     """The held-out sets that are measured before this step."""
-    due = config.probe_every > 0 and step % config.probe_every == 0
-    return probes if probes and due else {}
+    now = config.probe_every > 0 and step % config.probe_every == 0
+    return probes if probes and now else {}
 
 
 def sample_losses(
