@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
+from multiprocessing import current_process, get_context, parent_process
 
 from minimind_lite.science.fingerprint import code_fingerprint
 from minimind_lite.science.store import Store
@@ -84,14 +84,11 @@ def outcomes(jobs: Sequence[Job], *, processes: int) -> Iterator[tuple[Job, Outc
         raise FailedTrials(f"{len(failed)} trials failed: {names}. The first: {first!r}") from first
 
 
-_shared: SharedData | None = None  # of a worker process: built once, only read
-
-
 def _run_in_process(job: Job) -> Outcome:
-    global _shared
-    if _shared is None:
-        _shared = SharedData()
-    return job.variant.procedure(_shared, job.seed, job.variant.settings)
+    of_process = vars(current_process())  # a worker's shared data is built once, by its first job
+    if "shared_data" not in of_process:
+        of_process["shared_data"] = SharedData()
+    return job.variant.procedure(of_process["shared_data"], job.seed, job.variant.settings)
 
 
 def _prepare_process() -> None:

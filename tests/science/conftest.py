@@ -1,6 +1,7 @@
 """Trials that run in this process."""
 
 from concurrent.futures import Future
+from multiprocessing import current_process
 
 import pytest
 
@@ -30,6 +31,5 @@ class Here:
 
 @pytest.fixture
 def in_this_process(monkeypatch):
-    monkeypatch.setattr(runner, "SharedData", lambda: None)
+    monkeypatch.setitem(vars(current_process()), "shared_data", None)
     monkeypatch.setattr(runner, "ProcessPoolExecutor", lambda *_, **__: Here())
-    monkeypatch.setattr(runner, "_shared", None)
