@@ -62,9 +62,13 @@ def machine():
     content, rows = compare.recorded()
     where = content["environment"]
     threads = {row.timing.threads for row in rows if row.variant != "ours"}
+    noisy = content["load"] and content["load"] > 1.5 * where["cores"]
+    warning = (
+        f" The machine was busy (load {content['load']:.0f}): a rough record." if noisy else ""
+    )
     return (
         f"Measured on {where['cores']} cores of {where['processor']}, PyTorch {where['torch']}, "
-        f"Python {where['python']}; {threads.pop()} threads in an operation."
+        f"Python {where['python']}; {threads.pop()} threads in an operation.{warning}"
     )
 
 

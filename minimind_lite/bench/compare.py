@@ -8,6 +8,7 @@ ones: padding is work, not progress.
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -144,9 +145,14 @@ def _notes(rows: Sequence[Row]) -> list[str]:
 
 
 def save(path: Path, rows: Sequence[Row], more: Mapping[str, object]) -> None:
-    """Write the rows, and whatever else was measured, as JSON, with where it was measured."""
+    """Write the rows, and whatever else was measured, as JSON, with where it was measured.
+
+    `load` is the load average of the machine at the end: more than its cores is a noisy record.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"environment": environment(), "rows": [asdict(row) for row in rows], **more}
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None  # not on Windows
+    measured = {"load": load, "rows": [asdict(row) for row in rows], **more}
+    content = {"environment": environment(), **measured}
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
