@@ -1,7 +1,7 @@
 """Orders of the data, as pure functions: same arguments, same order, always.
 
 Each takes the number of rows `n`, a `seed` and an `epoch`, and returns a permutation of
-0 .. n-1 (int64). Nothing else in the package is random, so a curve can be replayed from
+0 .. n-1 (int64). A run draws nothing else at random, so its curve can be replayed from
 three numbers. MiniMind's two launchers in these terms: `python train_full_sft.py` was `file`,
 `torchrun` was `shuffle_once` (a DistributedSampler whose set_epoch is never called).
 """

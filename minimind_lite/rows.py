@@ -6,7 +6,7 @@ count that is known beforehand, so the second cut may follow the machine's conve
 for every core, and no more tokens at once than fit its cache. `collate` pads conversations, as the
 textbook does; `pack` puts them end to end, without padding.
 
-    B conversations of a micro-batch   T tokens of its longest, or of all   N conversations in all
+    b conversations of a micro-batch   T tokens of its longest, or of all   N conversations in all
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-MULTIPLE = 4  # micro-batches come in multiples of four: two or four cores end together
+MULTIPLE = 4  # parts come in fours: one, two or four cores get equal work, and the same bits
 BLOCK_TOKENS = 1 << 20  # tokens of a mask that are counted at once
 
 
@@ -42,7 +42,7 @@ class EncodedRows:
         return self.ids[span], self.mask[span]
 
     def lengths(self, rows: np.ndarray | None = None) -> np.ndarray:
-        """Tokens of each row (N,), or of the given rows, at their cost alone."""
+        """Tokens of each row (N,), or of the given rows without computing the others."""
         starts, stops = self.offsets[:-1], self.offsets[1:]
         return stops - starts if rows is None else stops[rows] - starts[rows]
 
@@ -58,7 +58,7 @@ class EncodedRows:
         for first, last in zip(edges, [*edges[1:], len(self)]):
             offsets = self.offsets[first : last + 1]
             mask = self.mask[offsets[0] : offsets[-1]]
-            total = np.concatenate([[0], np.cumsum(mask, dtype=np.int64)])
+            total = np.concatenate([[0], np.cumsum(mask, dtype=np.int64)])  # before each token
             starts, stops = offsets[:-1] - offsets[0], offsets[1:] - offsets[0]
             counts[first:last] = total[stops] - total[np.minimum(starts + 1, stops)]
         return counts
@@ -91,10 +91,9 @@ def micro_batches(
 ) -> list[np.ndarray]:
     """Cut a batch of conversations of `lengths` (B,) tokens into a partition of 0 .. B-1.
 
-    With `micro_batch_size`, consecutive rows, as a data loader cuts them. Without, as many parts
-    as keep to about `token_budget` tokens each (never more than that plus the longest row), a
-    `multiple` of the cores where there are rows enough, and as equal as Graham's rule makes them:
-    the longest row first, each into the emptiest part (SIAM J. Appl. Math. 17, 1969).
+    With `micro_batch_size`, consecutive rows, as a data loader cuts them. Without, tokens /
+    `token_budget` parts, rounded up to a `multiple`, at most one a row. The longest row goes
+    first, each into the emptiest part (Graham, SIAM J. Appl. Math. 17, 1969).
     """
     if micro_batch_size is not None:
         return list(batches(np.arange(len(lengths)), micro_batch_size))
@@ -126,7 +125,7 @@ def pack(data: EncodedRows, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, l
 def collate(
     data: EncodedRows, rows: np.ndarray, *, pad_to: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """ids (B, T) int64 and mask (B, T) bool of some rows, padded on the right (id 0, mask False).
+    """ids (b, T) int64 and mask (b, T) bool of some rows, padded on the right (id 0, mask False).
 
     T is the longest row, or `pad_to`. The id of padding does not matter: no real token sees it.
     Raises `ValueError` where `pad_to` would cut a row.
@@ -137,6 +136,6 @@ def collate(
     if pad_to is not None and pad_to < longest:
         raise ValueError(f"pad_to = {pad_to} would cut a row of {longest} tokens; raise it.")
     column = np.arange(pad_to or longest)  # (T,)
-    real = column < lengths[:, None]  # (B, T)
-    places = np.where(real, starts[:, None] + column, 0)  # (B, T)
+    real = column < lengths[:, None]  # (b, T)
+    places = np.where(real, starts[:, None] + column, 0)  # (b, T)
     return np.where(real, data.ids[places], 0).astype(np.int64), data.mask[places] & real

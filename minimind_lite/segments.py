@@ -1,8 +1,9 @@
 """Where the segments of a file are: which rows are off-domain, and how much of a batch they fill.
 
-The file's main domain is Chinese; a *segment* is a run of rows of another domain. This is ground
-truth: experiments and the domain strip under a curve may use it, the detector and the trainer
-never do.    N rows (conversations) of a file
+The file's main domain is Chinese; a *segment* is consecutive rows of another. This is ground truth:
+experiments and the strip under a curve may use it, the detector and the trainer never do.
+
+    N rows (conversations) of a file
 """
 
 from __future__ import annotations
@@ -16,8 +17,13 @@ from minimind_lite.records import Run
 
 MAIN = "zh"
 DOMAINS = (MAIN, "code", "en", "math", "zh_classical")
-LARGE = ("code", "en", "math", "zh_classical")  # labels; the tiny segment is a question of its own
-TINY = 32  # rows; a segment of up to two batches of 16 hardly shows in a curve
+LARGE = (
+    "code",
+    "en",
+    "math",
+    "zh_classical",
+)  # segments that averages use; the tiny one is left out
+TINY = 32  # rows; so short a segment is a question of its own
 NAMES = {
     "en": ("Chinese", "code", "English", "maths", "classical Chinese"),
     "zh": ("中文", "代码", "英文", "数学", "文言文"),

@@ -1,9 +1,9 @@
 """Find and describe spikes in a loss curve. Numbers in, numbers out: no torch, no truth file.
 
-A point is judged against the points before it: z = (x - median) / (1.4826 MAD) over a trailing
-window from which flagged points are left out, so that a spike neither widens the scale that
-judges it nor hides the next. The noise of a batch mean shrinks as 1/sqrt(batch size), so z
-depends on the batch size; heights in nats do not. Both are given, always.
+A point is judged against the last 30 points before it that were not flagged themselves:
+z = (x - their median) / (1.4826 x their median absolute deviation). Flagged points stay out: a
+spike must not widen the spread, or the next one would be missed. The noise of a batch mean
+shrinks as 1/sqrt(batch size), so z depends on the batch size; heights in nats don't.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Baseline:
 class SpikeEvent:
     """A part of a series that is above its baseline. Positions in the series, half-open."""
 
-    start: int  # first position with z >= threshold
-    stop: int  # first position whose excess is below END_Z sigma again
+    start: int  # first position with z >= threshold and height >= min_height
+    stop: int  # one past its last position
     peak: int  # position of the largest value
     onset_height: float  # nats above the baseline at `start`
     peak_height: float  # nats above the baseline at `peak`
@@ -71,12 +71,12 @@ def baseline(
     median, sigma, z = (np.full(len(values), np.nan) for _ in range(3))
     event = np.zeros(len(values), int)
     ordinary: list[float] = []  # values that may be part of a baseline
-    length = n_events = 0  # of the event that lasts, and events so far
+    length = n_events = 0  # positions so far of the event that goes on, and events begun
     for i, value in enumerate(values):
         if len(ordinary) >= window:
             recent = np.array(ordinary[-window:])
             median[i] = np.median(recent)
-            # Identical values have no spread; a billionth of a nat keeps z finite and harmless.
+            # Identical values have no spread: z stays finite, and min_height alone decides.
             sigma[i] = max(MAD_TO_SIGMA * np.median(np.abs(recent - median[i])), 1e-9)
             z[i] = (value - median[i]) / sigma[i]
             starts = z[i] >= threshold and value - median[i] >= min_height
@@ -86,7 +86,8 @@ def baseline(
                 event[i] = n_events
         length = length + 1 if event[i] else 0
         if length > window:
-            ordinary, length = list(values[i - window : i + 1]), 0  # a new level
+            # A level shift: all its values become the new baseline.
+            ordinary, length = list(values[i - window : i + 1]), 0
         elif not event[i]:
             ordinary.append(value)
     return Baseline(median, sigma, z, event)
