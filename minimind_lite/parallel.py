@@ -51,10 +51,7 @@ def available_cores() -> int:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Operations of the calling thread on one core: sums in a fixed order, whatever the machine.
-
-    The setting of the whole process is what it was afterwards.
-    """
+    """Operations of the calling thread on one core, for a while: sums in a fixed order."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -97,8 +97,6 @@ def micro_batches(
     """
     if micro_batch_size is not None:
         return list(batches(np.arange(len(lengths)), micro_batch_size))
-    if not len(lengths):
-        return []
     n_parts = min(multiple * -(-int(lengths.sum()) // (token_budget * multiple)), len(lengths))
     members: list[list[int]] = [[] for _ in range(n_parts)]
     emptiest = [(0, part) for part in range(n_parts)]  # a heap of (tokens, part)
