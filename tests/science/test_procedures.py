@@ -173,7 +173,7 @@ ROLLBACK = {"every": 5, "skip": 2, "pulse_at": 31}
 
 
 def test_a_rollback_trial_says_what_it_did():
-    settings = ROLLBACK | {"cause": "pulse", "policy": "skip", "factor": 2000}
+    settings = ROLLBACK | {"cause": "pulse", "policy": "skip", "factor": 6000}
     outcome = procedures.rollback(LONG, 0, settings)
     calls, run = outcome.values["calls"], outcome.run
     assert calls and outcome.values["steps_taken"] == len(run)
