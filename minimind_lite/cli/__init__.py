@@ -21,8 +21,6 @@ DATA = (
     "JSONL file in MiniMind's format, or ShareGPT's, OpenAI's, Alpaca's; also a JSON array, "
     ".gz, .bz2, .zst, Parquet, or hf://owner/name"
 )
-SIZES = tuple(ModelConfig.PRESETS)
-EXPERIMENTS = tuple(f"E{i}" for i in range(1, 13))
 DEVICE_ERRORS = ("OutOfMemoryError", "AcceleratorError")  # of torch, which is not imported here
 
 
@@ -36,9 +34,16 @@ class Parser(argparse.ArgumentParser):
     def add(self, name: str, text: str, **options: typing.Any) -> None:
         """An option with its sentence and, where there is one, its default."""
         default = options.get("default")
-        if default is not None and default is not False:
+        if default is not None:
             text += f" (default: {default})"
         self.add_argument(name, help=text.replace("%", "%%"), **options)
+
+    def add_reading(self) -> None:
+        """How a file is read."""
+        self.add(
+            "--max-seq-len", "tokens of a row; longer ones are cut", type=positive, default=512
+        )
+        self.add("--no-cache", "encode now and keep no token ids", action="store_true")
 
 
 def parser() -> Parser:
@@ -48,69 +53,59 @@ def parser() -> Parser:
     )
     top.add_argument("--version", action="version", version=__version__)
     commands = top.add_subparsers(dest="command", required=True)
-
-    def command(name: str, function: str, text: str) -> Parser:
-        added: Parser = commands.add_parser(name, help=text, description=f"{text}.")
-        added.set_defaults(function=function)
-        return added
-
-    p = command("reproduce", "cli.reproduce:run", "file order, frozen, shuffled: table and picture")
-    _add_reproduce(p)
-    _add_train(command("train", "cli.train:run", "fine-tune on a file and record the run"))
-    p = command("spikes", "cli.spikes:run", "the spikes of a recorded run, with their lines")
-    p.add("run_folder", "what `train --out` wrote", type=Path)
-    p = command("check", "cli.data:check", "what a file holds: bad lines, cut rows, tokens")
-    p.add("data", DATA)
-    p.add("--most", "bad lines to list", type=positive, default=100)
-    _add_reading(p)
-    _add_claims(command("claims", "cli.claims:run", "run the experiments, print the verdicts"))
-    p = command("bench", "bench.command:run", "tokens per second, step by step")
-    bench_command.add_options(p)
+    for name, (function, text, add_options) in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=f"{text}.")
+        command.set_defaults(function=function)
+        add_options(command)
     return top
 
 
-def _add_reproduce(p: Parser) -> None:
+def _reproduce(p: Parser) -> None:
     p.add("--model", "shipped base model", choices=("nano", "lite"), default="nano")
     p.add("--seeds", "shuffle seeds, 0 to N-1", type=positive, default=1)
     p.add("--recorded", "show the recorded runs of nano, train nothing", action="store_true")
     p.add("--out", "picture; my_work/reproduce.png or recorded.png if left out", type=Path)
 
 
-def _add_reading(p: Parser) -> None:
-    p.add("--max-seq-len", "tokens of a row; longer ones are cut", type=positive, default=512)
-    p.add("--no-cache", "encode now and keep no token ids", action="store_true")
-
-
-def _add_train(p: Parser) -> None:
+def _train(p: Parser) -> None:
     p.add("--data", f"{DATA}; the shipped data/sft.jsonl if left out")
     p.add("--out", "run folder to write", type=Path, required=True)
-    _add_reading(p)
+    p.add_reading()
     p.add("--skip-bad-lines", "list malformed lines and go on", action="store_true")
     p.add("--allow-mostly-bad", "go on even if most lines are skipped", action="store_true")
-    p.add("--model", "size", choices=SIZES, default="nano")
+    p.add("--model", "size", choices=tuple(ModelConfig.PRESETS), default="nano")
     p.add("--device", "cpu, cuda, mps or auto: CUDA if there is one", default="cpu")
-    _add_settings(p, probe_every=20, precision=None)
-
-
-def _add_settings(p: Parser, **defaults: object) -> None:
-    """An option for each field of TrainConfig, with its sentence; some `defaults` are others."""
+    defaults = {"probe_every": 20, "precision": None}  # others than TrainConfig's
     for name, kind in typing.get_type_hints(TrainConfig).items():
         field = TrainConfig.__dataclass_fields__[name]
         kinds = [k for k in typing.get_args(kind) if k is not type(None)] or [kind]
-        options = {"type": kinds[0], "default": defaults.get(name, field.default)}
-        if len(kinds) > 1:
-            options["nargs"] = len(kinds)
-        if choices := field.metadata["choices"]:
-            options["choices"] = choices
-        text = field.metadata["help"]
+        text, choices = field.metadata["help"], field.metadata["choices"] or None
         if name == "precision":
-            options["choices"] = (*PRECISIONS, "auto")
+            choices = (*PRECISIONS, "auto")
             text += "; auto: the faster one; left out: fp32 for nano and lite, auto for others"
-        p.add(f"--{name.replace('_', '-')}", text, **options)
+        p.add(
+            f"--{name.replace('_', '-')}",
+            text,
+            type=kinds[0],
+            nargs=len(kinds) if len(kinds) > 1 else None,
+            default=defaults.get(name, field.default),
+            choices=choices,
+        )
 
 
-def _add_claims(p: Parser) -> None:
-    p.add("--only", "run these, print no verdicts", nargs="+", choices=EXPERIMENTS, metavar="E")
+def _spikes(p: Parser) -> None:
+    p.add("run_folder", "what `train --out` wrote", type=Path)
+
+
+def _check(p: Parser) -> None:
+    p.add("data", DATA)
+    p.add("--most", "bad lines to list", type=positive, default=100)
+    p.add_reading()
+
+
+def _claims(p: Parser) -> None:
+    names = tuple(f"E{i}" for i in range(1, 13))
+    p.add("--only", "run these, print no verdicts", nargs="+", choices=names, metavar="E")
     p.add("--seeds", "layouts, 0 to N-1; verdicts need five", type=positive, default=5)
     p.add("--quick", "one seed, main variants: a few minutes, no verdicts", action="store_true")
     p.add("--recorded", "run nothing: verdicts from what is recorded", action="store_true")
@@ -119,6 +114,16 @@ def _add_claims(p: Parser) -> None:
     p.add("--jobs", "trials side by side; as many as cores if left out", type=positive)
     p.add("--out", "folder of the records; data/claims if left out", type=Path)
     p.add("--picture", "write the scoreboard there (PNG; not with --only)", type=Path)
+
+
+COMMANDS = {  # what runs it, one sentence, its options
+    "reproduce": ("cli.reproduce:run", "file order, frozen, shuffled: table, picture", _reproduce),
+    "train": ("cli.train:run", "fine-tune on a file and record the run", _train),
+    "spikes": ("cli.spikes:run", "the spikes of a recorded run, with their lines", _spikes),
+    "check": ("cli.data:check", "what a file holds: bad lines, cut rows, tokens", _check),
+    "claims": ("cli.claims:run", "run the experiments, print the verdicts", _claims),
+    "bench": ("bench.command:run", "tokens per second, step by step", bench_command.add_options),
+}
 
 
 def positive(text: str) -> int:
@@ -131,10 +136,9 @@ def positive(text: str) -> int:
 def main(words: list[str] | None = None) -> int:
     """Run a command and return its exit code."""
     arguments = parser().parse_args(words)
+    module, function = arguments.function.split(":")
     try:
-        module, function = arguments.function.split(":")
-        run = getattr(importlib.import_module(f"minimind_lite.{module}"), function)
-        return run(arguments)
+        return getattr(importlib.import_module(f"minimind_lite.{module}"), function)(arguments)
     except BadLineError as error:
         message = f"{error.bad_line} To go on without such lines: --skip-bad-lines."
     except (ValueError, OSError, ArithmeticError, MemoryError) as error:

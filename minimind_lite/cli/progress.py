@@ -9,22 +9,22 @@ class Bar:
     """A bar for each thing that is done, driven by (what, done, total); shown after a while."""
 
     def __init__(self, *, unit: str = "step", delay: float = 0) -> None:
-        self.unit, self.delay = unit, delay
-        self.what = ""
+        self.unit, self.delay, self.what = unit, delay, ""
         self.bar: tqdm | None = None
 
     def __call__(self, what: str, done: int, total: int) -> None:
         if self.bar is None or what != self.what:
-            self.close()
+            self.__exit__()
             self.what = what
             self.bar = progress_bar(total, what, unit=self.unit, delay=self.delay)
         self.bar.update(done - self.bar.n)
 
-    def close(self) -> None:
-        """Leave the bar as it is."""
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         if self.bar is not None:
             self.bar.close()
-            self.bar = None
 
 
 def progress_bar(total: float, what: str, *, unit: str = "step", delay: float = 0) -> tqdm:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from minimind_lite import plots, spikes
 from minimind_lite.cli.progress import Bar
+from minimind_lite.cli.spikes import count
 from minimind_lite.files import shipped
 from minimind_lite.files.work import work_folder
 from minimind_lite.records import Run
@@ -19,13 +20,13 @@ def run(arguments: argparse.Namespace) -> int:
     """File order, frozen, shuffled: table on the terminal, picture in a file."""
     if arguments.recorded and arguments.model != "nano":
         raise ValueError("only runs of nano are recorded: leave out --model or --recorded.")
-    start, bar = time.perf_counter(), Bar()
+    start = time.perf_counter()
     if arguments.recorded:
         runs = science.recorded()
         print("Recorded runs of nano, nothing trained now:")
     else:
-        runs = science.reproduce(model=arguments.model, seeds=arguments.seeds, progress=bar)
-    bar.close()
+        with Bar() as bar:
+            runs = science.reproduce(model=arguments.model, seeds=arguments.seeds, progress=bar)
     summaries = [science.summarize(run) for run in runs.values()]
     print(science.table(summaries))
     print(
@@ -34,23 +35,23 @@ def run(arguments: argparse.Namespace) -> int:
     )
     shuffled = [s for s in summaries if s.name.startswith("shuffled")]
     print(
-        f"Shuffled, {len(shuffled)} seed{'s' * (len(shuffled) > 1)}: "
-        f"{sum(len(s.events) for s in shuffled)} events, "
+        f"Shuffled, {count(len(shuffled), 'seed')}: {sum(len(s.events) for s in shuffled)} events, "
         f"largest height {max(s.largest[0] for s in shuffled):.2f} nats, "
         f"largest z {max(s.largest[1] for s in shuffled):.1f}."
     )
     name = "recorded.png" if arguments.recorded else "reproduce.png"
-    summary, out = _draw(runs, arguments.out or work_folder() / name)
-    print(f"{summary}\nPicture: {out.resolve()} ({time.perf_counter() - start:.0f} s in all)")
+    out = arguments.out or work_folder() / name
+    print(_draw(runs, out))
+    print(f"Picture: {out.resolve()} ({time.perf_counter() - start:.0f} s in all)")
     return 0
 
 
-def _draw(runs: Mapping[str, Run], out: Path) -> tuple[str, Path]:
+def _draw(runs: Mapping[str, Run], out: Path) -> str:
     """File order with its spikes marked, frozen, and the first shuffled run, in one plot."""
     curves = {
         "file order": runs["file"],
         "frozen model": runs["frozen"],
-        "shuffled": next(run for name, run in runs.items() if name.startswith("shuffled")),
+        "shuffled": runs["shuffled, seed 0"],
     }
     plot = plots.loss_curve(
         curves,
@@ -61,4 +62,4 @@ def _draw(runs: Mapping[str, Run], out: Path) -> tuple[str, Path]:
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     plot.save(out)
-    return plot.summary, out
+    return plot.summary

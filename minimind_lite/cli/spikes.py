@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from minimind_lite.conversations import Conversation
 from minimind_lite.files import run_folder
 from minimind_lite.files.encoded import file_stamp, line_numbers
 from minimind_lite.files.jsonl import read, shorten
@@ -30,27 +28,29 @@ def run(arguments: argparse.Namespace) -> int:
 def report(folder: Path) -> str:
     """Steps and spikes of a run, with lines and texts, and the change of held-out losses."""
     run = run_folder.load(folder)
-    lines = [f"{len(run)} step{'s' * (len(run) != 1)}, {_count(run)}. Run folder: {folder}"]
     events = find(run.loss) if len(run) > WINDOW else []
+    n_events = f"too few to look for spikes (that takes more than {WINDOW})"
+    if len(run) > WINDOW:
+        n_events = count(len(events), "spike event")
+    lines = [f"{count(len(run), 'step')}, {n_events}. Run folder: {folder}"]
     hardest = [_hardest_line(run, event) for event in events]
-    texts = _texts(run, hardest)
+    questions = _questions(run, hardest)
     for event, line in zip(events, hardest):
         lines.append(f"  {_place(run, event)}")
-        if line in texts:
-            question = " ".join(texts[line].messages[0][1].split())
-            lines.append(f"    hardest at its peak, line {line:,}: {shorten(question, 60)}")
+        if line in questions:
+            lines.append(f"    hardest at its peak, line {line:,}: {questions[line]}")
     if events and run.info.get("train_config", {}).get("order") == "file":
         lines.append(ADVICE)
-    if change := _probe_change(run):
-        lines.append(change)
+    after, first = run.info.get("probes_after", {}), run.records[0].probes if run.records else {}
+    changes = [f"{p} {first[p]:.2f} to {after[p]:.2f}" for p in first if p in after]
+    if changes:
+        lines.append(f"Held-out loss, start to end, nats: {', '.join(changes)}.")
     return "\n".join(lines)
 
 
-def _count(run: Run) -> str:
-    if len(run) <= WINDOW:
-        return f"too few to look for spikes (that takes more than {WINDOW})"
-    n = len(find(run.loss))
-    return f"{n} spike event{'s' * (n != 1)}"
+def count(n: int, what: str) -> str:
+    """A number of things, in the plural but for one."""
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _place(run: Run, event: SpikeEvent) -> str:
@@ -58,10 +58,9 @@ def _place(run: Run, event: SpikeEvent) -> str:
     records = run.records[event.start : event.stop]
     lines = _lines(run, np.concatenate([record.rows for record in records]))
     spread = lines.max() - lines.min() + 1
-    mixed = "" if spread <= 2 * len(lines) else f" ({len(lines):,} of them)"
-    more, shift = (
-        (" and on", ", a level shift: the loss stays up") if event.level_shift else ("", "")
-    )
+    mixed = f" ({len(lines):,} of them)" if spread > 2 * len(lines) else ""
+    more = " and on" if event.level_shift else ""
+    shift = ", a level shift: the loss stays up" if event.level_shift else ""
     return (
         f"steps {records[0].step}-{records[-1].step}{more}: +{event.peak_height:.2f} nats, "
         f"z = {event.z:.1f}{shift}; lines {lines.min():,}-{lines.max():,}{more}{mixed}"
@@ -69,34 +68,24 @@ def _place(run: Run, event: SpikeEvent) -> str:
 
 
 def _lines(run: Run, rows: np.ndarray) -> np.ndarray:
-    skipped = run.info.get("skipped_lines", [])
-    return line_numbers(rows, skipped if isinstance(skipped, Iterable) else [])
+    return line_numbers(rows, run.info.get("skipped_lines", []))
 
 
 def _hardest_line(run: Run, event: SpikeEvent) -> int:
     """Line of the conversation with the highest loss in the batch at the peak."""
     record = run.records[event.peak]
-    row = record.rows[np.nanargmax(record.sample_losses)]
-    return int(_lines(run, np.array([row]))[0])
+    return int(_lines(run, record.rows[[np.nanargmax(record.sample_losses)]])[0])
 
 
-def _texts(run: Run, lines: list[int]) -> dict[int, Conversation]:
-    """The conversations at some lines; none where the file is gone or has changed."""
-    path = Path(str(run.info.get("lines_of", "")))
+def _questions(run: Run, lines: list[int]) -> dict[int, str]:
+    """First words at some lines; nothing where the file is gone or has changed."""
+    path, questions = Path(str(run.info.get("lines_of", ""))), {}
     if not lines or not path.is_file() or run.info["data_stamp"] != list(file_stamp(path)):
         return {}
-    texts = {}
     for conversation in read(path, on_error="skip"):
         if conversation.line in lines:
-            texts[conversation.line] = conversation
+            words = conversation.messages[0][1].split()
+            questions[conversation.line] = shorten(" ".join(words), 60)
         if conversation.line >= max(lines):
             break
-    return texts
-
-
-def _probe_change(run: Run) -> str:
-    """Held-out losses at the start and at the end, in nats."""
-    after = run.info.get("probes_after", {})
-    first = run.records[0].probes if run.records else {}
-    changes = [f"{p} {first[p]:.2f} to {after[p]:.2f}" for p in first if p in after]
-    return f"Held-out loss, start to end, nats: {', '.join(changes)}." if changes else ""
+    return questions

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 import time
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,8 +27,7 @@ from minimind_lite.trainer import mean_loss, train
 
 def run(arguments: argparse.Namespace) -> int:
     """What can be refused is refused before a file is read; a stop keeps the steps so far."""
-    names = [field.name for field in dataclasses.fields(TrainConfig)]
-    values = {name: getattr(arguments, name) for name in names}
+    values = {name: getattr(arguments, name) for name in TrainConfig.__dataclass_fields__}
     config = TrainConfig(**(values | {"precision": "fp32"}))  # chosen when the rows are there
     device = choose_device(arguments.device)
     longest = ModelConfig.preset(arguments.model).max_seq_len
@@ -37,22 +35,18 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"{arguments.model} sees {longest} tokens at most: lower --max-seq-len.")
     worker_count()  # this and the next read the environment, which may hold nonsense
     cache_folder()
-    arguments.data = arguments.data or str(shipped.folder() / "sft.jsonl")
-    info = {"data": reading.printable(arguments.data)}
-    writer = run_folder.RunWriter(arguments.out, info)
-    code = 0
+    writer = run_folder.RunWriter(arguments.out, {})
     try:
         with writer:
             _record(writer, arguments, config, device)
     except KeyboardInterrupt:
-        code = 130
+        result = f"its steps are kept in {arguments.out}" if writer.parts else "no step was made"
+        print(f"stopped; {result}. A stopped run can't go on.", file=sys.stderr)
+        return 130
     finally:
         if writer.parts:
             print(reporting.report(arguments.out))
-    if code:
-        result = f"its steps are kept in {arguments.out}" if writer.parts else "no step was made"
-        print(f"stopped; {result}. A stopped run can't go on.", file=sys.stderr)
-    return code
+    return 0
 
 
 def _record(
@@ -63,12 +57,23 @@ def _record(
 ) -> None:
     """Read, train, and write every step."""
     chat = shipped.chat()
-    data = _data(arguments, chat)
+    path = reading.jsonl_of(arguments.data or str(shipped.folder() / "sft.jsonl"))
+    data = _data(path, chat, arguments)
     model = _model(arguments, device)
     config = config.replace(precision=_precision(arguments, model, data.rows, config=config))
     learns = config.optimizer != "none"  # a frozen model's held-out loss never changes
     probes = shipped.probes(chat) if config.probe_every and learns else {}
-    info = run_info(model, config, more=_origin(arguments, data))
+    more = {  # what a reader of the run needs to find the line of each row again
+        "data": reading.printable(arguments.data or path),
+        "lines_of": reading.printable(path.resolve()),
+        "data_stamp": list(file_stamp(path)),
+        "data_lines": data.report.lines,
+        "skipped_lines": [bad.line for bad in data.report.skipped],
+        "rows": len(data.rows),
+        "cut_rows": data.n_cut,
+        "max_seq_len": arguments.max_seq_len,
+    }
+    info = run_info(model, config, more=more)
     writer.set_info(info)
     total = min(config.total_steps(len(data.rows)), config.max_steps or sys.maxsize)
     lengths, tokens, start = data.rows.lengths(), 0, time.perf_counter()
@@ -84,33 +89,18 @@ def _record(
     writer.set_info(info | {"probes_after": after})
 
 
-def _data(arguments: argparse.Namespace, chat: Chat) -> EncodedFile:
+def _data(path: Path, chat: Chat, arguments: argparse.Namespace) -> EncodedFile:
     """The rows to train on. Raises `ValueError` where there are too few to be meant."""
-    path = reading.jsonl_of(arguments.data)
     data = reading.encode(path, chat, arguments, skip=arguments.skip_bad_lines)
-    read, skipped = data.report.read, len(data.report.skipped)
-    if skipped > read and not arguments.allow_mostly_bad:
+    read, lines = data.report.read, data.report.lines
+    if 2 * read < lines and not arguments.allow_mostly_bad:
         raise ValueError(
-            f"only {read:,} of {read + skipped:,} lines of {path} could be read. To go on with "
-            "these: --allow-mostly-bad."
+            f"only {read:,} of {lines:,} lines of {path} could be read. To go on with these: "
+            "--allow-mostly-bad."
         )
     if not read:
         raise ValueError(f"{path} has no rows to train on.")
     return data
-
-
-def _origin(arguments: argparse.Namespace, data: EncodedFile) -> dict[str, Any]:
-    """What a reader of the run needs to find the line of each row again."""
-    return {
-        "data": reading.printable(arguments.data),
-        "lines_of": reading.printable(data.source.path.resolve()),
-        "data_stamp": list(file_stamp(data.source.path)),
-        "data_lines": data.report.lines,
-        "skipped_lines": [bad.line for bad in data.report.skipped],
-        "rows": len(data.rows),
-        "cut_rows": data.n_cut,
-        "max_seq_len": arguments.max_seq_len,
-    }
 
 
 def _model(arguments: argparse.Namespace, device: torch.device) -> LanguageModel:
@@ -140,15 +130,15 @@ def choose_device(name: str = "cpu") -> torch.device:
 
     Raises `ValueError` for a device that this machine does not have.
     """
+    available = {"cpu"}
+    if torch.cuda.is_available():
+        available.add("cuda")
+    if torch.backends.mps.is_available():
+        available.add("mps")
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    available = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    kind, _, index = name.partition(":")
-    if not available.get(kind) or (":" in name and not index.isdecimal()):
-        names = ", ".join(k for k, works in available.items() if works)
+        name = "cuda" if "cuda" in available else "cpu"
+    kind, colon, index = name.partition(":")
+    if kind not in available or (colon and not index.isdecimal()):
+        names = ", ".join(sorted(available))
         raise ValueError(f"device {name!r} is not available here; available: {names}.")
     return torch.device(name)

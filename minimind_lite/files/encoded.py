@@ -1,10 +1,8 @@
 """From a JSONL file of any size to `EncodedRows`, streamed, in flat arrays on disk.
 
 Text goes through memory a chunk at a time and token ids go to disk. So a file far larger than
-memory trains like a small one: its rows are memory-mapped. A folder holds, without headers:
-
-    ids, mask, offsets   the rows, as in `EncodedRows`
-    lines, bytes         (N,) line of each row in the file, from 1, and bytes before it
+memory trains like a small one: its rows are memory-mapped. A folder holds ids, mask and offsets,
+as in `EncodedRows`, a file each, without headers.
 
     N rows (conversations)
 """
@@ -16,21 +14,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
 from minimind_lite.chat import Chat
 from minimind_lite.conversations import Conversation
 from minimind_lite.files.encoding import chunks, encode_many
-from minimind_lite.files.jsonl import BadLine, BadLineError, ReadReport, read, read_at
+from minimind_lite.files.jsonl import BadLine, BadLineError, ReadReport, read
 from minimind_lite.rows import EncodedRows
 
-ARRAYS = ("ids", "mask", "offsets", "lines", "bytes")
+ARRAYS = ("ids", "mask", "offsets")
 
 Progress = Callable[[str, int, int], None]  # what is done, bytes done, bytes in all
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -39,37 +34,19 @@ class Source:
 
     path: Path
     chat: Chat
-    max_len: int | None = None
-    on_error: str = "raise"
+    max_len: int | None
+    on_error: str
 
 
 @dataclass(frozen=True)
 class EncodedFile:
-    """The rows of a file, where each came from, and what was skipped."""
+    """The rows of a file, and what was skipped."""
 
-    source: Source
     rows: EncodedRows
-    lines: np.ndarray  # (N,) int64, counted from 1
-    bytes: np.ndarray  # (N,) int64, bytes before the line
     report: ReadReport
     n_cut: int  # rows whose text is longer than `max_len` tokens
     entry: Path | None = None  # folder in the cache; None where nothing is kept
     cached: bool = False  # from the cache, not encoded just now
-
-    def conversation(self, row: int) -> Conversation:
-        """The text of a row, read from the file. Raises `ValueError` where the file has changed."""
-        source, line = self.source, int(self.lines[row])
-        try:
-            conversation = read_at(source.path, int(self.bytes[row]), line)
-            ids, _ = source.chat.encode(conversation.messages, source.max_len)
-        except BadLineError:
-            ids = []
-        if not np.array_equal(ids, self.rows.row(row)[0]):
-            raise ValueError(
-                f"{source.path} has changed since it was encoded: line {line} holds another text. "
-                "Encode it again."
-            )
-        return conversation
 
 
 def line_numbers(rows: np.ndarray, skipped_lines: Iterable[int]) -> np.ndarray:
@@ -95,27 +72,23 @@ def encode_into(folder: Path, source: Source, progress: Progress) -> tuple[ReadR
     A line whose first `max_len` tokens hold nothing of an answer is a bad line. Raises what `read`
     raises, and `ValueError` where the file changed meanwhile.
     """
-    stamp, report, bad_line = file_stamp(source.path), ReadReport(), None
+    stamp, report = file_stamp(source.path), ReadReport()
     try:
         n_cut = _write_arrays(folder, source, report, progress)
-    except BadLineError as error:
-        bad_line = error
-    if source.path.is_file() and file_stamp(source.path) != stamp:
-        raise ValueError(
-            f"{source.path} changed while it was read; wait until it is complete, then start again."
-        )
-    if bad_line is not None:
-        raise bad_line
+    finally:  # what looks like a bad line may be one that was being written
+        if source.path.is_file() and file_stamp(source.path) != stamp:
+            raise ValueError(
+                f"{source.path} changed while it was read; wait until it is complete, then start "
+                "again."
+            )
     report.skipped.sort(key=lambda bad: bad.line)
     return report, n_cut
 
 
-def map_rows(folder: Path, source: Source, report: ReadReport, n_cut: int) -> EncodedFile:
+def map_rows(folder: Path, chat: Chat) -> EncodedRows:
     """The rows that `encode_into` wrote, memory-mapped and read-only."""
-    types = {"ids": source.chat.dtype, "mask": np.dtype(bool)}
-    arrays = {name: _map(folder / name, types.get(name, np.dtype(np.int64))) for name in ARRAYS}
-    rows = EncodedRows(arrays["ids"], arrays["mask"], arrays["offsets"])
-    return EncodedFile(source, rows, arrays["lines"], arrays["bytes"], report, n_cut)
+    types = (chat.dtype, np.dtype(bool), np.dtype(np.int64))
+    return EncodedRows(*(_map(folder / name, dtype) for name, dtype in zip(ARRAYS, types)))
 
 
 def _map(path: Path, dtype: np.dtype) -> np.ndarray:
@@ -125,26 +98,21 @@ def _map(path: Path, dtype: np.dtype) -> np.ndarray:
 
 
 def _write_arrays(folder: Path, source: Source, report: ReadReport, progress: Progress) -> int:
-    total, end, n_cut = source.path.stat().st_size, 0, 0
+    total, n_rows, n_tokens, n_cut = source.path.stat().st_size, 0, 0, 0
     with ExitStack() as stack:
-        files = {name: stack.enter_context(open(folder / name, "wb")) for name in ARRAYS}
-        files["offsets"].write(np.zeros(1, np.int64).tobytes())
-
-        def encode(chunk: list[Conversation]) -> tuple[list[Conversation], EncodedRows]:
-            return chunk, encode_many(source.chat, chunk, max_len=source.max_len)
-
-        stream = chunks(read(source.path, on_error=source.on_error, report=report))
-        # The tokenizer works outside the interpreter's lock: the next chunk is read meanwhile.
-        for chunk, rows in _prefetch(encode, stream):
+        ids, mask, offsets = (stack.enter_context(open(folder / name, "wb")) for name in ARRAYS)
+        offsets.write(np.zeros(1, np.int64).tobytes())
+        conversations = read(source.path, on_error=source.on_error, report=report)
+        for chunk in _read_ahead(chunks(conversations)):
             progress("encoding", chunk[-1].offset, total)
+            rows = encode_many(source.chat, chunk, max_len=source.max_len)
             chunk, rows = _drop_unanswered(chunk, rows, source, report)
             n_cut += _count_cut(chunk, rows, source.chat)
-            files["ids"].write(rows.ids.tobytes())
-            files["mask"].write(rows.mask.tobytes())
-            files["offsets"].write((rows.offsets[1:] + end).tobytes())
-            files["lines"].write(np.array([c.line for c in chunk], np.int64).tobytes())
-            files["bytes"].write(np.array([c.offset for c in chunk], np.int64).tobytes())
-            end += len(rows.ids)
+            ids.write(rows.ids.tobytes())
+            mask.write(rows.mask.tobytes())
+            offsets.write((rows.offsets[1:] + n_tokens).tobytes())
+            n_rows, n_tokens = n_rows + len(rows), n_tokens + len(rows.ids)
+    report.read = n_rows
     progress("encoding", total, total)
     return n_cut
 
@@ -163,7 +131,6 @@ def _drop_unanswered(
         if source.on_error == "raise":
             raise BadLineError(bad_line)
         report.skipped.append(bad_line)
-        report.read -= 1
     kept_rows = np.flatnonzero(answered)
     return [chunk[i] for i in kept_rows], rows.select(kept_rows)
 
@@ -174,14 +141,10 @@ def _count_cut(chunk: list[Conversation], rows: EncodedRows, chat: Chat) -> int:
     return int(np.count_nonzero(np.diff(ends) < [len(c.messages) for c in chunk]))
 
 
-def _prefetch(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Results in order; while a thread computes one, the next item is taken here."""
+def _read_ahead(chunks: Iterator[list[Conversation]]) -> Iterator[list[Conversation]]:
+    """The chunks; while one is encoded, outside the interpreter's lock, a thread reads the next."""
     with ThreadPoolExecutor(1) as pool:
-        pending = None
-        for item in items:
-            ahead = pool.submit(function, item)
-            if pending is not None:
-                yield pending.result()
-            pending = ahead
-        if pending is not None:
-            yield pending.result()
+        ahead = pool.submit(next, chunks, None)
+        while chunk := ahead.result():
+            ahead = pool.submit(next, chunks, None)
+            yield chunk

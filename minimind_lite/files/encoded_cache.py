@@ -1,9 +1,8 @@
 """The encoded form of a file, kept for the next time.
 
-Entries are in the user's cache folder, one for each file (path, size and time of change),
-tokenizer and settings. An entry is a folder, written whole; it is checked before it is used, and
-one that is damaged is made again. `datasets` takes half again as long to encode a file and more
-than twice the memory, so it has no part in this.
+An entry, one for each file, tokenizer and settings, is a folder that is written whole. It is
+checked before it is used, and one that is damaged is made again. `datasets` takes half again as
+long to encode a file and more than twice the memory, so it has no part in this.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from minimind_lite.files.encoded import (
 from minimind_lite.files.jsonl import BadLine, ReadReport
 from minimind_lite.files.work import remove, write_then_rename
 
-FORMAT = 2  # raised when the same key would name other arrays
+FORMAT = 3  # raised when the same key would name other arrays
 SMALLEST = 1 << 20  # bytes; a smaller file is encoded sooner than its entry is worth
 STALE_SECONDS = 24 * 3600  # what a killed process left half-built is removed after so long
 TEMPORARY = "minimind_lite-encoding-"
@@ -86,14 +85,14 @@ def encode_file(
         try:
             return _look_up(entry, source, key) or _build(entry, source, key, progress)
         except OSError as error:
-            _warn(
-                f"the encoded form of {path} can't be kept in {entry.parent} ({error}); going on "
-                "without. MINIMIND_LITE_CACHE names another folder."
-            )
+            text = f"the encoded form of {path} can't be kept in {entry.parent} ({error}); "
+            text += "going on without. MINIMIND_LITE_CACHE names another folder."
+            warnings.warn(text, CacheWarning, stacklevel=2)
     _sweep(Path(tempfile.gettempdir()).glob(f"{TEMPORARY}*"))
     # An open map keeps its file, so even a killed process leaves nothing, where the system allows.
     with tempfile.TemporaryDirectory(prefix=TEMPORARY, ignore_cleanup_errors=True) as folder:
-        return map_rows(Path(folder), source, *encode_into(Path(folder), source, progress))
+        report, n_cut = encode_into(Path(folder), source, progress)
+        return EncodedFile(map_rows(Path(folder), chat), report, n_cut)
 
 
 def _key(source: Source) -> dict[str, object]:
@@ -109,13 +108,12 @@ def _key(source: Source) -> dict[str, object]:
 
 
 def _look_up(entry: Path, source: Source, key: dict[str, object]) -> EncodedFile | None:
-    """The entry; None where there is none. One that can't be trusted is removed."""
-    if not entry.exists():
-        return None
+    """The entry, if there is one. One that can't be trusted is removed."""
     try:
-        return replace(_open(entry, source, key), cached=True)
+        return replace(_open(entry, source, key), cached=True) if entry.exists() else None
     except UNUSABLE as error:
-        _warn(f"the cached form of {source.path} can't be used ({error!r}); encoding it again.")
+        text = f"the cached form of {source.path} can't be used ({error!r}); encoding it again."
+        warnings.warn(text, CacheWarning, stacklevel=3)
     remove(entry)
     return None
 
@@ -131,7 +129,7 @@ def _open(entry: Path, source: Source, key: dict[str, object]) -> EncodedFile:
             raise ValueError(f"{name} is not what was written")
     skipped = [BadLine(str(source.path), *parts) for parts in meta["skipped"]]
     report = ReadReport(int(meta["read"]), skipped, Counter(meta["ignored"]))
-    return replace(map_rows(entry, source, report, int(meta["n_cut"])), entry=entry)
+    return EncodedFile(map_rows(entry, source.chat), report, int(meta["n_cut"]), entry)
 
 
 def _build(entry: Path, source: Source, key: dict[str, object], progress: Progress) -> EncodedFile:
@@ -181,7 +179,3 @@ def _sweep(leftovers: Iterable[Path]) -> None:
             changed = max(p.stat().st_mtime for p in [folder, *folder.rglob("*")])
             if time.time() - changed > STALE_SECONDS:
                 remove(folder)
-
-
-def _warn(text: str) -> None:
-    warnings.warn(text, CacheWarning, stacklevel=4)

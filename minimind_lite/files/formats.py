@@ -1,4 +1,4 @@
-"""Other formats of chat data, told by their keys: name and turns of a line."""
+"""Other formats of chat data, told by their keys."""
 
 from __future__ import annotations
 
@@ -7,38 +7,35 @@ from collections.abc import Mapping
 Turn = Mapping[str, object]
 
 SHARE_GPT_ROLES = {"human": "user", "gpt": "assistant"}
-LISTS = {"messages": "OpenAI's chat format", "chosen": "preference pairs (DPO)"}
-PAIRS = {
-    ("instruction", "output"): "Alpaca's format",
-    ("prompt", "chosen"): "preference pairs (DPO)",
-    ("prompt", "completion"): "prompts and completions",
-    ("prompt", "response"): "prompts and responses",
-    ("question", "answer"): "questions and answers",
-}
+LISTS = ("messages", "chosen")  # OpenAI's chat format; preference pairs (DPO)
+PAIRS = (
+    ("instruction", "output"),  # Alpaca's format
+    ("prompt", "chosen"),
+    ("prompt", "completion"),
+    ("prompt", "response"),
+    ("question", "answer"),
+)
 
 
-def other_format(data: object) -> tuple[str, list[Turn]] | None:
-    """Name and turns of a line in another format than MiniMind's; None where it is not known.
-
-    Texts for pretraining have no turns: there is no answer in them to learn.
-    """
+def other_turns(data: object) -> list[Turn] | None:
+    """Turns of a line in another format than MiniMind's; None where it is not known."""
     if not isinstance(data, dict):
         return None
-    if "conversations" in data:
+    if "conversations" in data:  # ShareGPT's format has other keys in its turns
         turns = data["conversations"]
-        if not isinstance(turns, list) or not turns:
+        if not isinstance(turns, list) or not all(
+            isinstance(t, dict) and "from" in t for t in turns
+        ):
             return None
-        if not all(isinstance(turn, dict) and "from" in turn for turn in turns):
-            return None
-        return "ShareGPT's format", [_turn(turn["from"], turn.get("value")) for turn in turns]
-    for key, name in LISTS.items():
+        return [_turn(turn["from"], turn.get("value")) for turn in turns]
+    for key in LISTS:
         if isinstance(data.get(key), list):
-            return name, data[key]
-    for (question, answer), name in PAIRS.items():
+            return data[key]
+    for question, answer in PAIRS:
         if question in data and answer in data:
             asked = "\n".join(str(data[key]) for key in (question, "input") if data.get(key))
-            return name, [_turn("user", asked), _turn("assistant", data[answer])]
-    return ("texts for pretraining", []) if "text" in data else None
+            return [_turn("user", asked), _turn("assistant", data[answer])]
+    return None
 
 
 def _turn(role: object, content: object) -> Turn:

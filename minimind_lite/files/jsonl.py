@@ -73,9 +73,7 @@ class ReadReport:
 
 
 class _Malformed(Exception):
-    def __init__(self, problem: str, advice: str) -> None:
-        super().__init__(problem)
-        self.problem, self.advice = problem, advice
+    """Its arguments: what is wrong with a line, and what to do."""
 
 
 def shorten(text: str, length: int = 80) -> str:
@@ -83,11 +81,8 @@ def shorten(text: str, length: int = 80) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
-def parse_line(raw: bytes, *, ignored: Counter[str] | None = None) -> Messages:
-    """Messages of one line of bytes. Raises an error that says what is wrong and what to do.
-
-    `ignored`, if given, counts turns that have more text under one of the keys in IGNORED.
-    """
+def _parse(raw: bytes, ignored: Counter[str]) -> Messages:
+    """Messages of one line; `ignored` counts turns with text under one of the keys in IGNORED."""
     text = _decode(raw.rstrip(b"\r\n"))
     if not text.strip():
         raise _Malformed("an empty line", "Delete it.")
@@ -97,8 +92,7 @@ def parse_line(raw: bytes, *, ignored: Counter[str] | None = None) -> Messages:
         raise _Malformed(f'no list under the key "conversations"{_keys(data)}', EXPECTED)
     _check_roles(turns)
     messages = tuple((turn["role"], _content(turn, i)) for i, turn in enumerate(turns, 1))
-    if ignored is not None:
-        ignored.update(key for turn in turns for key in IGNORED if turn.get(key))
+    ignored.update(key for turn in turns for key in IGNORED if turn.get(key))
     return messages
 
 
@@ -113,7 +107,7 @@ def _decode(raw: bytes) -> str:
     except UnicodeDecodeError as error:
         raise _Malformed(
             f"not UTF-8: byte 0x{raw[error.start]:02x} at position {error.start} of the line",
-            "Convert the file, for instance: iconv -f GB18030 -t UTF-8.",
+            "A binary file, or convert it, for instance: iconv -f GB18030 -t UTF-8.",
         ) from None
 
 
@@ -177,28 +171,24 @@ def _content(turn: dict[str, object], number: int) -> str:
     return content
 
 
-def _lines(stream: BufferedReader, max_bytes: int) -> Iterator[tuple[int, int, bytes, int]]:
-    """(line, offset, bytes, size); of a line over `max_bytes` only the head is kept in memory.
+def _lines(stream: BufferedReader) -> Iterator[tuple[int, int, bytes, int]]:
+    """(line, offset, bytes, size); of a line over the limit only the head is kept in memory.
 
     A blank last line is no line: editors and scripts leave one.
     """
     line = offset = 0
-    while head := stream.readline(max_bytes + 1):
+    while head := stream.readline(MAX_LINE_BYTES + 1):
         if line and not head.strip() and not stream.peek(1):
             return
         line, size, tail = line + 1, len(head), head
         while not tail.endswith(b"\n") and (tail := stream.readline(1 << 16)):
             size += len(tail)
-        yield line, offset, head, size
+        yield line, offset, head.removeprefix(BOM) if line == 1 else head, size
         offset += size
 
 
 def read(
-    path: str | Path,
-    *,
-    on_error: str = "raise",
-    report: ReadReport | None = None,
-    max_line_bytes: int = MAX_LINE_BYTES,
+    path: str | Path, *, on_error: str = "raise", report: ReadReport | None = None
 ) -> Iterator[Conversation]:
     """Stream the conversations of a JSONL file, one line in memory at a time.
 
@@ -210,37 +200,20 @@ def read(
         raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}.")
     report = ReadReport() if report is None else report
     with open(path, "rb") as stream:
-        for line, offset, raw, size in _lines(stream, max_line_bytes):
+        for line, offset, raw, size in _lines(stream):
             try:
-                if size > max_line_bytes + raw.endswith(b"\n"):
-                    raise _Malformed(
-                        f"a line of {size:,} bytes, over the limit of {max_line_bytes:,}",
-                        "A line break is missing, or raise max_line_bytes.",
-                    )
-                raw = raw.removeprefix(BOM) if line == 1 else raw
-                messages = parse_line(raw, ignored=report.ignored)
+                if size > MAX_LINE_BYTES + raw.endswith(b"\n"):
+                    problem = f"a line of {size:,} bytes, over the limit of {MAX_LINE_BYTES:,}"
+                    raise _Malformed(problem, "A line break is missing, or delete the line.")
+                messages = _parse(raw, report.ignored)
             except _Malformed as bad:
-                bad_line = BadLine(str(path), line, offset, bad.problem, bad.advice)
+                bad_line = BadLine(str(path), line, offset, *bad.args)
                 if on_error == "raise":
                     raise BadLineError(bad_line) from None
                 report.skipped.append(bad_line)
             else:
                 report.read += 1
                 yield Conversation(messages, str(path), line, offset)
-
-
-def read_at(path: str | Path, offset: int, line: int = 0) -> Conversation:
-    """The one conversation that starts at byte `offset`; raises `ValueError` where none does."""
-    if offset < 0:
-        raise ValueError(f"an offset counts bytes from the start of the file, got {offset}.")
-    with open(path, "rb") as stream:
-        stream.seek(offset)
-        raw = stream.readline()
-    try:
-        messages = parse_line(raw.removeprefix(BOM) if offset == 0 else raw)
-    except _Malformed as bad:
-        raise BadLineError(BadLine(str(path), line, offset, bad.problem, bad.advice)) from None
-    return Conversation(messages, str(path), line, offset)
 
 
 def write(path: str | Path, conversations: Iterable[Messages]) -> None:

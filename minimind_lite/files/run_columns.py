@@ -16,8 +16,7 @@ import numpy as np
 from minimind_lite.records import Run, StepRecord, micro_sums, token_means
 
 COUNTS = ("step", "epoch", "samples_seen", "tokens")
-MEASURES = ("loss", "lr", "grad_norm", "update_norm", "seconds", "probe_seconds")
-TIMES = ("seconds", "probe_seconds")
+MEASURES = ("loss", "lr", "grad_norm", "update_norm")
 PROBE = "probe/"
 
 
@@ -28,8 +27,7 @@ def to_columns(run: Run) -> dict[str, np.ndarray]:
     A probe is NaN where it was not measured.
     """
     records = run.records
-    names = [name for name in (*COUNTS, *MEASURES) if name not in TIMES]
-    columns = {name: np.array([getattr(r, name) for r in records]) for name in names}
+    columns = {name: run.column(name) for name in (*COUNTS, *MEASURES)}
     columns["rows_per_step"] = np.array([len(r.rows) for r in records])
     for probe in run.probe_names():
         columns[PROBE + probe] = np.array([r.probes.get(probe, np.nan) for r in records])
@@ -42,7 +40,7 @@ def to_columns(run: Run) -> dict[str, np.ndarray]:
 def from_columns(info: Mapping[str, Any], columns: Mapping[str, np.ndarray]) -> Run:
     """Inverse of `to_columns`; micro-batch losses are worked out again (M = 1 where none were cut).
 
-    Columns that an older recording lacks are NaN (norms) or 0 (times).
+    An older recording has no `update_norm`.
     """
     size = (info.get("train_config") or {}).get("micro_batch_size")
     stops = np.cumsum(columns["rows_per_step"])
@@ -58,9 +56,7 @@ def _record(columns: Mapping[str, np.ndarray], i: int, span: slice, size: int | 
     if size:
         micro_losses = token_means(*micro_sums(losses, tokens, size))
     values: dict[str, Any] = {name: int(columns[name][i]) for name in COUNTS}
-    for name in MEASURES:
-        missing = 0.0 if name in TIMES else np.nan
-        values[name] = float(columns[name][i]) if name in columns else missing
+    values |= {name: float(columns[name][i]) for name in MEASURES if name in columns}
     measured = {n.removeprefix(PROBE): float(columns[n][i]) for n in columns if n.startswith(PROBE)}
     return StepRecord(
         **values,

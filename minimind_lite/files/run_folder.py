@@ -8,7 +8,6 @@ are written whole, so a killed run leaves a readable folder that lacks the last 
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -23,12 +22,7 @@ from minimind_lite.records import Run, StepRecord
 
 FORMAT = 3  # raised when a reader of the old form would misread the new
 PART_SIZE = 100  # steps
-ARRAYS = {
-    "micro_losses": float,
-    "rows": np.int64,
-    "sample_losses": float,
-    "sample_tokens": np.int64,
-}
+ARRAYS = {"micro_losses": float, "rows": int, "sample_losses": float, "sample_tokens": int}
 
 
 class RunWriter:
@@ -48,20 +42,18 @@ class RunWriter:
         self.probe_names: set[str] = set()  # each part has the probe columns of all before it
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            # Mode x: of two processes that begin at once, one is refused.
-            with open(self.folder / "config.json", "x", encoding="utf-8") as stream:
-                stream.write(_config_text(info))
+            (self.folder / "steps").mkdir()  # of two processes that begin at once, one is refused
         except FileExistsError:
             raise FileExistsError(
-                f"{self.folder} already holds a run, or is a file; choose another folder or "
-                "delete it."
+                f"{folder} already holds a run, or is a file; choose another folder or delete it."
             ) from None
-        (self.folder / "steps").mkdir(exist_ok=True)
+        self.set_info(info)
 
     def set_info(self, info: Mapping[str, Any]) -> None:
-        """Replace what config.json says of the run."""
+        """Write what config.json says of the run."""
+        text = json.dumps({**info, "format": FORMAT}, indent=2, ensure_ascii=False)
         with write_then_rename(self.folder / "config.json") as temporary:
-            temporary.write_text(_config_text(info), encoding="utf-8")
+            temporary.write_text(text + "\n", encoding="utf-8")
 
     def write(self, record: StepRecord) -> None:
         """Take one record; may write a part."""
@@ -77,11 +69,11 @@ class RunWriter:
         import pyarrow.parquet as pq
 
         self.probe_names |= {name for record in self.pending for name in record.probes}
-        rows = [_row(record, sorted(self.probe_names)) for record in self.pending]
+        table = pa.Table.from_pylist([_row(r, sorted(self.probe_names)) for r in self.pending])
         part = self.folder / "steps" / f"{self.parts:06d}.parquet"
         try:
             with write_then_rename(part) as temporary:
-                pq.write_table(pa.Table.from_pylist(rows), temporary, compression="zstd")
+                pq.write_table(table, temporary, compression="zstd")
         except OSError as error:  # a full disk says no more than that
             raise OSError(f"{part} can't be written: {error}") from None
         self.parts, self.pending = self.parts + 1, []
@@ -98,14 +90,10 @@ class RunWriter:
                     folder.rmdir()
 
 
-def _config_text(info: Mapping[str, Any]) -> str:
-    return json.dumps({**info, "format": FORMAT}, indent=2, ensure_ascii=False) + "\n"
-
-
 def _row(record: StepRecord, probe_names: list[str]) -> dict[str, Any]:
-    row = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
-    probes = row.pop("probes")
-    return row | {PROBE + name: probes.get(name) for name in probe_names}
+    row = vars(record) | {PROBE + name: record.probes.get(name) for name in probe_names}
+    del row["probes"]
+    return row
 
 
 def _record(row: Mapping[str, Any]) -> StepRecord:
@@ -127,11 +115,9 @@ def load(folder: str | Path) -> Run:
     folder = Path(folder)
     try:
         info = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"{folder} is not a run folder: its config.json can't be read ({error})."
-        ) from None
-    version = info.get("format") if isinstance(info, dict) else None
+        version = dict(info).get("format")
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(f"{folder} is no run folder: no config.json to read ({error}).") from None
     if version != FORMAT:
         raise ValueError(f"{folder} has run format {version!r}, this version reads {FORMAT}.")
     return Run(info, tuple(_records(folder)))

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from minimind_lite.files.encoded import Progress, file_stamp
-from minimind_lite.files.formats import other_format
+from minimind_lite.files.formats import other_turns
 from minimind_lite.files.jsonl import BOM, MAX_LINE_BYTES, shorten
 from minimind_lite.files.work import write_then_rename
 
@@ -28,17 +28,6 @@ HUB = "hf://"
 BLOCK = 1 << 20  # bytes unpacked at once
 MAX_LAYERS = 5  # a packed file may hold a JSON array in another format, and no more
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
-REFUSED = {
-    b"PK\x03\x04": "a ZIP archive",
-    b"7z\xbc\xaf": "a 7-Zip archive",
-    b"Rar!": "a RAR archive",
-    b"\xfd7zXZ": "an XZ archive",
-    b"\x89PNG": "a PNG picture",
-    b"\xff\xd8\xff": "a JPEG picture",
-    b"%PDF": "a PDF document",
-    b"ARROW1": "an Arrow file",
-    b"SQLite": "an SQLite database",
-}
 
 
 def as_jsonl(data: str, folder: Path, *, progress: Progress) -> Path:
@@ -65,9 +54,6 @@ def _lines_of(data: str, progress: Progress) -> Iterator[bytes] | None:
         return None
     with open(path, "rb") as stream:
         head = stream.readline(MAX_LINE_BYTES)
-    for magic, name in REFUSED.items():
-        if head.startswith(magic):
-            raise ValueError(f"{path} is {name}. Expected JSON lines, Parquet, .gz, .bz2 or .zst.")
     for magic, compression in COMPRESSED.items():
         if head.startswith(magic):
             return _unpacked(path, compression, progress)
@@ -75,10 +61,12 @@ def _lines_of(data: str, progress: Progress) -> Iterator[bytes] | None:
         return _rows(data, progress)
     if head.removeprefix(BOM).lstrip().startswith(b"["):
         return _items(path)
-    form = other_format(_parse(head))
-    if form is not None and not form[1]:
-        raise ValueError(f"{path} looks like {form[0]}: there are no answers in it to learn.")
-    return _converted(path, progress) if form else None
+    first = _parse(head)
+    if isinstance(first, dict) and first.keys() & {"text", "conversations"} == {"text"}:
+        raise ValueError(
+            f"{path} holds texts for pretraining: there are no answers in it to learn."
+        )
+    return _converted(path, progress) if other_turns(first) else None
 
 
 def _write(data: str, folder: Path, lines: Iterable[bytes]) -> Path:
@@ -89,7 +77,7 @@ def _write(data: str, folder: Path, lines: Iterable[bytes]) -> Path:
     name = re.sub(r"[^\w.-]+", "-", path.name).removesuffix(".jsonl")
     target = folder / f"{name}-{version.hexdigest()}.jsonl"
     if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         with write_then_rename(target) as temporary, open(temporary, "wb") as out:
             out.writelines(lines)
     return target
@@ -114,10 +102,8 @@ def _items(path: Path) -> Iterator[bytes]:
         if not all(isinstance(item, dict) for item in items):
             raise ValueError("its items are no objects")
     except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f"{path} begins like a JSON array of conversations, but is none "
-            f"({shorten(str(error))}). Expected one JSON object a line."
-        ) from None
+        reason = shorten(str(error))
+        raise ValueError(f"{path} is no JSON array of conversations ({reason}).") from None
     yield from map(_line, items)
 
 
@@ -143,9 +129,7 @@ def _rows(data: str, progress: Progress) -> Iterator[bytes]:
 
 def _parquet_files(path: Path) -> list[Path]:
     """A file itself, or those in a folder. Raises `ValueError` where there is none."""
-    if path.is_file():
-        return [path]
-    files = sorted([*path.glob("*.parquet"), *path.glob("*/*.parquet")])
+    files = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
     if not files:
         raise ValueError(f"{path} is a folder without Parquet files.")
     return files
@@ -156,8 +140,8 @@ def _converted(path: Path, progress: Progress) -> Iterator[bytes]:
     total, done = path.stat().st_size, 0
     with open(path, "rb") as lines:
         for line in lines:
-            form = other_format(_parse(line))
-            yield _line({"conversations": form[1]}) if form and form[1] else line
+            turns = other_turns(_parse(line))
+            yield _line({"conversations": turns}) if turns else line
             done += len(line)
             progress("converting", done, total)
 

@@ -82,4 +82,4 @@ def test_texts_of_a_file_that_has_changed_are_not_shown(folder, tmp_path, capsys
 def test_what_is_no_run_folder_is_one_line(tmp_path, capsys):
     assert main(["spikes", str(tmp_path / "nothing")]) == 1
     [line] = capsys.readouterr().err.splitlines()
-    assert "is not a run folder" in line
+    assert "is no run folder" in line

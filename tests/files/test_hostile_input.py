@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from minimind_lite.chat import Chat
 from minimind_lite.files.encoded import line_numbers
 from minimind_lite.files.encoded_cache import encode_file
-from minimind_lite.files.jsonl import read_at
-from minimind_lite.files.sources import REFUSED, as_jsonl
+from minimind_lite.files.sources import as_jsonl
 from minimind_lite.files.tokenizer import train_tokenizer
 
 EXAMPLES = int(os.environ.get("HOSTILE_EXAMPLES", "200"))
@@ -46,7 +45,9 @@ lines = (
     (good | talks | values).map(lambda data: json.dumps(data).encode())
     | good.map(lambda data: json.dumps(data, ensure_ascii=False).encode())
     | st.binary(max_size=30)
-    | st.sampled_from([b"", b" ", b"\xef\xbb\xbf{}", b"[" * 2000, b'{"a":1,"a":2}', *REFUSED])
+    | st.sampled_from(
+        [b"", b" ", b"\xef\xbb\xbf{}", b"[" * 2000, b'{"a":1,"a":2}', b"PK\3\4", b"PAR1"]
+    )
 )
 
 
@@ -98,8 +99,5 @@ def test_every_file_is_data_or_a_named_error(chat, tmp_path_factory, content):
     skipped = [bad.line for bad in report.skipped]
     assert (strict is None) == bool(skipped)
     assert report.read == len(rows) and (rows.supervised() > 0).all()
-    assert sorted([*data.lines, *skipped]) == list(range(1, report.lines + 1))
-    assert line_numbers(np.arange(len(rows)), skipped).tolist() == data.lines.tolist()
-    for row in range(len(rows)):
-        text = data.conversation(row)
-        assert text == read_at(data.source.path, text.offset, text.line)
+    lines_of_rows = line_numbers(np.arange(len(rows)), skipped).tolist()
+    assert sorted([*lines_of_rows, *skipped]) == list(range(1, report.lines + 1))

@@ -7,14 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from minimind_lite.files.jsonl import (
-    BadLineError,
-    ReadReport,
-    parse_line,
-    read,
-    read_at,
-    write,
-)
+from minimind_lite.files import jsonl
+from minimind_lite.files.jsonl import BadLineError, ReadReport, read, write
 
 FEW = settings(max_examples=80, deadline=None)
 HELLO = (("user", "Hello?"), ("assistant", "Hello."))
@@ -175,6 +169,13 @@ def n_lines(data):
     return data.count(b"\n") + bool(data and not data.endswith(b"\n")) - blank
 
 
+def read_short(path, report):
+    """Read with a limit of 150 bytes: GOOD is shorter, some bad lines are not."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jsonl, "MAX_LINE_BYTES", 150)
+        return list(read(path, on_error="skip", report=report))
+
+
 mixtures = st.lists(
     st.just(GOOD) | st.sampled_from([b for b in BAD if len(b) < 300]) | st.binary(max_size=40),
     max_size=8,
@@ -188,9 +189,7 @@ def test_read_and_skipped_are_all_lines(path, lines, end, last_ended):
     data = end.join(lines) + (end if last_ended else b"")
     path.write_bytes(data)
     report = ReadReport()
-    found = list(
-        read(path, on_error="skip", report=report, max_line_bytes=150)
-    )  # GOOD is shorter, some bad lines are not
+    found = read_short(path, report)
     assert len(found) == report.read >= lines.count(GOOD)
     assert report.read + len(report.skipped) == report.lines == n_lines(data)
     assert sorted([c.line for c in found] + [b.line for b in report.skipped]) == list(
@@ -205,7 +204,7 @@ def test_every_offset_is_where_its_line_starts(path, lines, last_ended):
     data = b"\n".join(lines) + b"\n" * last_ended
     path.write_bytes(data)
     report = ReadReport()
-    found = list(read(path, on_error="skip", report=report, max_line_bytes=150))
+    found = read_short(path, report)
     assert all(
         data[: place.offset].count(b"\n") == place.line - 1 for place in found + report.skipped
     )
@@ -213,7 +212,6 @@ def test_every_offset_is_where_its_line_starts(path, lines, last_ended):
         place.offset == 0 or data[place.offset - 1 : place.offset] == b"\n"
         for place in found + report.skipped
     )
-    assert all(read_at(path, c.offset, c.line) == c for c in found)
 
 
 @FEW
@@ -248,8 +246,6 @@ def test_line_ends_and_byte_order_mark_do_not_matter(path, data):
     path.write_bytes(data)
     found = list(read(path))
     assert [(c.messages, c.line) for c in found] == [(HELLO, 1), (HELLO, 2)]
-    # An offset is good for a jump, also to a first line that begins with a byte order mark.
-    assert [read_at(path, c.offset, c.line) for c in found] == found
 
 
 @pytest.mark.parametrize("end", [b"\n\n", b"\n \t", b"\r\n\r\n"])
@@ -294,14 +290,14 @@ def test_text_under_keys_that_are_not_read_is_counted(path):
 
 
 @pytest.mark.parametrize("end", [b"", b"\n"])
-def test_the_longest_line_is_a_limit_to_the_byte(path, end):
+def test_the_longest_line_is_a_limit_to_the_byte(path, end, monkeypatch):
     path.write_bytes(GOOD + end)
-    assert len(list(read(path, max_line_bytes=len(GOOD)))) == 1
-    with pytest.raises(
-        BadLineError,
-        match=f"the limit of {len(GOOD) - 1}. A line break is missing, or raise max_line_bytes",
-    ):
-        list(read(path, max_line_bytes=len(GOOD) - 1))
+    monkeypatch.setattr(jsonl, "MAX_LINE_BYTES", len(GOOD))
+    assert len(list(read(path))) == 1
+    monkeypatch.setattr(jsonl, "MAX_LINE_BYTES", len(GOOD) - 1)
+    message = f"the limit of {len(GOOD) - 1}. A line break is missing, or delete the line"
+    with pytest.raises(BadLineError, match=message):
+        list(read(path))
 
 
 def test_a_line_of_ten_megabytes_is_never_held(path):
@@ -337,13 +333,6 @@ def test_an_unknown_policy_and_a_missing_file_are_errors(path, tmp_path):
         list(read(tmp_path / "none.jsonl"))
 
 
-@pytest.mark.parametrize("offset", [1, len(GOOD), 10**6, -1])
-def test_read_at_refuses_an_offset_where_no_conversation_starts(path, offset):
-    path.write_bytes(GOOD + b"\n")
-    with pytest.raises(ValueError):
-        read_at(path, offset)
-
-
 def test_a_report_lists_ten_bad_lines_and_counts_the_rest(path):
     path.write_bytes(b"bad\n" * 12 + GOOD)
     report = ReadReport()
@@ -354,10 +343,6 @@ def test_a_report_lists_ten_bad_lines_and_counts_the_rest(path):
         f"{path}, line 10 (byte 36): not JSON" in shown[10]
         and shown[11].strip() == "... and 2 more"
     )
-
-
-def test_a_line_can_be_parsed_by_itself():
-    assert parse_line(GOOD) == parse_line(GOOD + b"\r\n") == HELLO
 
 
 def test_a_conversation_shows_who_speaks(path):

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from minimind_lite.files.formats import other_format
-from minimind_lite.files.jsonl import read
-from minimind_lite.files.sources import REFUSED, as_jsonl
+from minimind_lite.files.formats import other_turns
+from minimind_lite.files.jsonl import BadLineError, read
+from minimind_lite.files.sources import as_jsonl
 
 TALKS = [(("user", f"How are you, {i}?"), ("assistant", "你好")) for i in range(3)]
 ROWS = [
@@ -93,12 +93,22 @@ def test_a_name_on_the_hub_is_handed_to_datasets(tmp_path, monkeypatch, data, na
     assert seen == [("reading rows", n, 0) for n in (1, 2, 3)]
 
 
-@pytest.mark.parametrize("magic", REFUSED)
-def test_a_file_of_another_kind_is_named(tmp_path, magic):
+BINARY = {
+    "a ZIP archive": b"PK\x03\x04",
+    "an XZ archive": b"\xfd7zXZ",
+    "a PNG picture": b"\x89PNG\r\n",
+    "an Arrow file": b"ARROW1",
+    "an SQLite database": b"SQLite",
+}
+
+
+@pytest.mark.parametrize("name", BINARY)
+def test_a_binary_file_goes_to_the_reader_which_says_so(tmp_path, name):
     path = tmp_path / "a.jsonl"
-    path.write_bytes(magic + b"\0\1\2" * 50)
-    with pytest.raises(ValueError, match=r"a\.jsonl is an? .*Expected JSON lines"):
-        as_jsonl(str(path), tmp_path, progress=quiet)
+    path.write_bytes(BINARY[name] + b"\0\1\2" * 50)
+    assert as_jsonl(str(path), tmp_path, progress=quiet) == path
+    with pytest.raises(BadLineError, match=r"a\.jsonl, line 1 .*A binary file"):
+        list(read(path))
 
 
 @pytest.mark.parametrize(
@@ -169,26 +179,24 @@ def test_another_format_is_converted_line_by_line(tmp_path, name, packed):
     path.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
     lines = as_jsonl(str(path), tmp_path / "lines", progress=quiet)
     assert [c.messages for c in read(lines)] == [(("user", "a"), ("assistant", "b"))] * 2
-    assert other_format(OTHERS[name])[0] == name
 
 
 def test_pairs_keep_their_input_and_chosen_conversations_are_taken():
     alpaca = {"instruction": "Translate.", "input": "你好", "output": "Hello."}
-    _, turns = other_format(alpaca)
-    assert turns[0]["content"] == "Translate.\n你好"
+    assert other_turns(alpaca)[0]["content"] == "Translate.\n你好"
     chosen = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-    assert other_format({"chosen": chosen, "rejected": []})[1] == chosen
+    assert other_turns({"chosen": chosen, "rejected": []}) == chosen
 
 
 def test_minimind_s_own_lines_may_have_any_other_key():
     for key in ("text", "messages", "chosen"):
-        assert other_format(ROWS[0] | {key: [{"role": "user", "content": "a"}]}) is None
+        assert other_turns(ROWS[0] | {key: [{"role": "user", "content": "a"}]}) is None
 
 
 def test_texts_for_pretraining_are_refused(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "once upon"}\n')
-    with pytest.raises(ValueError, match="looks like texts for pretraining: there are no answers"):
+    with pytest.raises(ValueError, match="holds texts for pretraining: there are no answers"):
         as_jsonl(str(path), tmp_path, progress=quiet)
 
 
