@@ -9,9 +9,9 @@ from pathlib import Path
 
 from minimind_lite import plots, spikes
 from minimind_lite.cli.progress import Bar
-from minimind_lite.cli.spikes import count
 from minimind_lite.files import shipped
 from minimind_lite.files.work import work_folder
+from minimind_lite.plots.base import counted
 from minimind_lite.records import Run
 from minimind_lite.science import reproduce as science
 
@@ -34,8 +34,9 @@ def run(arguments: argparse.Namespace) -> int:
         "* = part of an event with z >= 6 and at least 0.3 nats."
     )
     shuffled = [s for s in summaries if s.name.startswith("shuffled")]
+    n_events = sum(len(s.events) for s in shuffled)
     print(
-        f"Shuffled, {count(len(shuffled), 'seed')}: {sum(len(s.events) for s in shuffled)} events, "
+        f"Shuffled, {counted(len(shuffled), 'seed')}: {n_events} events, "
         f"largest height {max(s.largest[0] for s in shuffled):.2f} nats, "
         f"largest z {max(s.largest[1] for s in shuffled):.1f}."
     )

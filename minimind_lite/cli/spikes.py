@@ -29,10 +29,9 @@ def report(folder: Path) -> str:
     """Steps and spikes of a run, with lines and texts, and the change of held-out losses."""
     run = run_folder.load(folder)
     events = find(run.loss) if len(run) > WINDOW else []
-    n_events = f"too few to look for spikes (that takes more than {WINDOW})"
-    if len(run) > WINDOW:
-        n_events = count(len(events), "spike event")
-    lines = [f"{count(len(run), 'step')}, {n_events}. Run folder: {folder}"]
+    few = f"; too few to look for spikes (that takes more than {WINDOW})"
+    counts = f"; spike events: {len(events)}" if len(run) > WINDOW else few
+    lines = [f"Steps: {len(run)}{counts}. Run folder: {folder}"]
     hardest = [_hardest_line(run, event) for event in events]
     questions = _questions(run, hardest)
     for event, line in zip(events, hardest):
@@ -46,11 +45,6 @@ def report(folder: Path) -> str:
     if changes:
         lines.append(f"Held-out loss, start to end, nats: {', '.join(changes)}.")
     return "\n".join(lines)
-
-
-def count(n: int, what: str) -> str:
-    """A number of things, in the plural but for one."""
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _place(run: Run, event: SpikeEvent) -> str:

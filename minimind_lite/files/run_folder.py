@@ -26,7 +26,7 @@ ARRAYS = {"micro_losses": float, "rows": int, "sample_losses": float, "sample_to
 
 
 class RunWriter:
-    """Writes records to a run folder as they come, a Parquet part every `part_size` steps.
+    """Writes records to a run folder as they come, a Parquet part every PART_SIZE steps.
 
     Used as a context manager; leaving it, normally or by an error, writes what is pending. The
     folder is taken at once, so that nobody works for minutes in vain; without a single step it is
@@ -34,10 +34,8 @@ class RunWriter:
     process has begun one, and `OSError` that names the folder where it can't be written.
     """
 
-    def __init__(
-        self, folder: str | Path, info: Mapping[str, Any], *, part_size: int = PART_SIZE
-    ) -> None:
-        self.folder, self.part_size, self.parts = Path(folder), part_size, 0
+    def __init__(self, folder: str | Path, info: Mapping[str, Any]) -> None:
+        self.folder, self.parts = Path(folder), 0
         self.pending: list[StepRecord] = []
         self.probe_names: set[str] = set()  # each part has the probe columns of all before it
         try:
@@ -58,7 +56,7 @@ class RunWriter:
     def write(self, record: StepRecord) -> None:
         """Take one record; may write a part."""
         self.pending.append(record)
-        if len(self.pending) >= self.part_size:
+        if len(self.pending) >= PART_SIZE:
             self.flush()
 
     def flush(self) -> None:
@@ -101,13 +99,6 @@ def _record(row: Mapping[str, Any]) -> StepRecord:
     values |= {name: np.array(row[name], dtype) for name, dtype in ARRAYS.items()}
     probes = {name: row[name] for name in row.keys() - values.keys() if row[name] is not None}
     return StepRecord(**values, probes={n.removeprefix(PROBE): v for n, v in probes.items()})
-
-
-def save(run: Run, folder: str | Path) -> None:
-    """Write a whole run; raises `FileExistsError` where the folder already holds one."""
-    with RunWriter(folder, run.info) as writer:
-        for record in run.records:
-            writer.write(record)
 
 
 def load(folder: str | Path) -> Run:

@@ -136,7 +136,7 @@ def test_train_leaves_a_run_folder_with_what_training_gives(run_train, tmp_path,
     assert run.loss == pytest.approx([r.loss for r in direct], abs=1e-6)
     said = capsys.readouterr()
     assert "12 conversations read, 0 lines skipped" in said.out
-    assert "3 steps, too few to look for spikes" in said.out
+    assert "Steps: 3; too few to look for spikes" in said.out
     assert said.err == ""  # a log file gets no progress bar
 
 
@@ -372,7 +372,7 @@ def test_an_interrupted_run_says_what_is_kept_and_where(
     folder = tmp_path / "run"
     assert said.err.startswith("stopped")
     if steps:
-        assert f"kept in {folder}" in said.err and "2 steps, too few" in said.out
+        assert f"kept in {folder}" in said.err and "Steps: 2; too few" in said.out
         assert len(run_folder.load(folder)) == 2
     else:
         assert "no step was made" in said.err and not folder.exists()
@@ -382,7 +382,7 @@ def test_a_diverged_run_says_so_in_its_last_line_and_keeps_its_steps(run_train, 
     assert run_train("--learning-rate", "1e25") == 1
     said = capsys.readouterr()
     assert said.err.startswith("error: loss or gradient is not finite at step 1")
-    assert "1 step, too few" in said.out and len(run_folder.load(tmp_path / "run")) == 1
+    assert "Steps: 1; too few" in said.out and len(run_folder.load(tmp_path / "run")) == 1
 
 
 def test_a_full_disk_is_one_line_that_names_the_folder(run_train, tmp_path, monkeypatch, capsys):

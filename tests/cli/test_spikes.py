@@ -6,7 +6,7 @@ import pytest
 from minimind_lite.cli import main
 from minimind_lite.files import jsonl, run_folder
 from minimind_lite.files.encoded import file_stamp
-from minimind_lite.records import Run, StepRecord
+from minimind_lite.records import StepRecord
 
 BATCH = 2
 
@@ -47,8 +47,9 @@ def folder(tmp_path):
         "train_config": {"order": "file"},
         "probes_after": {"zh": 5.25},
     }
-    run = Run(info, tuple(record(step, value) for step, value in enumerate(loss)))
-    run_folder.save(run, tmp_path / "run")
+    with run_folder.RunWriter(tmp_path / "run", info) as writer:
+        for step, value in enumerate(loss):
+            writer.write(record(step, value))
     return tmp_path / "run"
 
 
@@ -56,7 +57,7 @@ def test_events_are_lines_of_the_file_with_their_first_words(folder, capsys):
     """It was steps alone, and a level shift looked like a spike that had ended."""
     assert main(["spikes", str(folder)]) == 0
     first, spike, words, shift, more, advice, probes = capsys.readouterr().out.splitlines()
-    assert first == f"120 steps, 2 spike events. Run folder: {folder}"
+    assert first == f"Steps: 120; spike events: 2. Run folder: {folder}"
     # Rows 100 .. 105, and line 1 gave no row.
     assert spike.startswith("  steps 50-52: +2.") and spike.endswith("lines 102-107")
     assert "line 103" in words or "line 105" in words or "line 107" in words

@@ -12,14 +12,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from minimind_lite.files import run_folder
 from minimind_lite.files.run_columns import from_columns, to_columns
-from minimind_lite.files.run_folder import FORMAT, RunWriter, load, save
+from minimind_lite.files.run_folder import FORMAT, RunWriter, load
 from minimind_lite.files.work import write_then_rename
 from minimind_lite.records import Run, StepRecord
 
 FEW = settings(max_examples=30, deadline=None)
 ARRAYS = ("micro_losses", "rows", "sample_losses", "sample_tokens")
 HALF = b"PAR1 and then the machine went down"
+
+
+@pytest.fixture(autouse=True)
+def part_size(monkeypatch):
+    """Small parts."""
+    monkeypatch.setattr(run_folder, "PART_SIZE", 2)
+
+
+def save(run, folder):
+    with RunWriter(folder, run.info) as writer:
+        for r in run.records:
+            writer.write(r)
 
 
 def record(step, *, probes=None, **changes):
@@ -91,11 +104,11 @@ def record_lists(draw):
 
 
 @FEW
-@given(record_lists(), st.integers(1, 4))
-def test_what_is_written_is_loaded_exactly(tmp_path_factory, records, part_size):
+@given(record_lists())
+def test_what_is_written_is_loaded_exactly(tmp_path_factory, records):
     # Probes are measured at some steps only: a part may have columns that an earlier one lacks.
     folder = tmp_path_factory.mktemp("runs") / "run"
-    with RunWriter(folder, {"seed": 3, "who": "文"}, part_size=part_size) as writer:
+    with RunWriter(folder, {"seed": 3, "who": "文"}) as writer:
         for r in records:
             writer.write(r)
     if not records:  # given up again
@@ -104,7 +117,7 @@ def test_what_is_written_is_loaded_exactly(tmp_path_factory, records, part_size)
     run = load(folder)
     assert_same(run.records, records)
     assert run.info == {"format": FORMAT, "seed": 3, "who": "文"}
-    assert len(list(folder.glob("steps/*"))) == -(-len(records) // part_size)
+    assert len(list(folder.glob("steps/*"))) == -(-len(records) // 2)
 
 
 def test_a_loaded_run_can_be_saved_again(tmp_path):
@@ -121,7 +134,7 @@ def test_a_loaded_run_can_be_saved_again(tmp_path):
 @pytest.fixture
 def folder(tmp_path):
     """A run of five steps in parts of two, probed at steps 0 and 3."""
-    with RunWriter(tmp_path / "run", {}, part_size=2) as writer:
+    with RunWriter(tmp_path / "run", {}) as writer:
         for i in range(5):
             writer.write(record(i, probes={0: {"code": 2.0, "en": 4.0}, 3: {"code": 1.0}}.get(i)))
     return tmp_path / "run"
@@ -141,7 +154,7 @@ def test_pandas_opens_the_parts_as_one_table(folder):
 
 
 def test_a_killed_writer_leaves_the_finished_parts(tmp_path):
-    writer = RunWriter(tmp_path, {}, part_size=2)
+    writer = RunWriter(tmp_path, {})
     for i in range(5):
         writer.write(record(i))  # and then the process dies: nothing is flushed
     assert_same(load(tmp_path).records, [record(i) for i in range(4)])
@@ -164,7 +177,7 @@ def test_an_error_in_training_writes_what_is_pending(tmp_path):
 @pytest.fixture
 def torn(tmp_path):
     """A run of four steps whose writer was killed in the middle of its third part."""
-    writer = RunWriter(tmp_path, {}, part_size=2)
+    writer = RunWriter(tmp_path, {})
     for i in range(5):
         writer.write(record(i))
     with write_then_rename(tmp_path / "steps" / "000002.parquet") as temporary:
