@@ -28,7 +28,7 @@ README, README_ZH = (page.read_text(encoding="utf-8") for page in PAGES[:2])
 TEST_COMMAND = "pip install -r requirements.txt && pytest"
 START_COMMAND = "pip install -r requirements.txt && jupyter lab notebooks/00_start_here.ipynb"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
-# A page in the voice of STYLE has none of these.
+# Words that the pages of this project do without.
 NOT_OURS = r"\b(knobs?|anew|mend(ed|s)?|elder|hills?|leaps?|odd rows|optimis\w+|colour\w*)\b"
 
 
@@ -45,7 +45,7 @@ def files():
 
 
 def code_blocks(text):
-    return re.findall(r"^```(?:text|python|bash)?\n(.*?)^```", text, re.S | re.M)
+    return re.findall(r"^```(?:text|python|toml|bash)?\n(.*?)^```", text, re.S | re.M)
 
 
 @pytest.fixture(params=PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -177,7 +177,7 @@ def test_readme_numbers_are_those_of_the_records():
     assert sum(len(record.rows) for record in runs["file"].records) == 2224
     for text in (README, README_ZH):
         assert "2,224" in text
-    assert len(claims.CLAIMS) == 16 and "Sixteen claims" in README
+    assert len(claims.CLAIMS) == 16 and "sixteen claims" in README
     price = evidence.change(evidence.held_out_off_domain)
     cost = evidence.recorded().over_seeds(price, ("E1", "file"), ("E1", "shuffled"))
     dent = re.search(

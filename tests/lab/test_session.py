@@ -334,7 +334,7 @@ def test_the_live_run_is_the_recorded_one(shared_materials):
         (
             Settings(order="shuffle", seed=2, pulse=40),
             "zh",
-            "打乱，批大小 16，种子 2，学习率脉冲 ×40",
+            "每轮打乱，批大小 16，种子 2，学习率脉冲 ×40",
         ),
         (Settings(loss_average="micro_batches"), "en", "file order, batch 16"),
         (Settings(batch_size=4, accumulation_steps=8), "en", "file order, batch 4, in 4 parts"),
