@@ -143,7 +143,9 @@ def lesson_title(path):
 def test_every_lesson_has_its_line(path):
     number, title = lesson_title(path)
     link = f"[{number}](notebooks/{path.name})"
-    assert re.search(rf"^\| {re.escape(link)} \| {re.escape(title)} \| \d+ \|$", README, re.M)
+    row = re.search(rf"^\| {re.escape(link)} \| {re.escape(title)} \| (\d+) \|$", README, re.M)
+    head = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"])
+    assert row and f"take about {row[1]} minutes" in head
     assert f"| {link} |" in README_ZH
 
 
