@@ -38,6 +38,8 @@ def report(folder: Path) -> str:
         lines.append(f"  {_place(run, event)}")
         if line in questions:
             lines.append(f"    hardest at its peak, line {line:,}: {questions[line]}")
+    if events and not questions:
+        lines.append("Texts are not shown: the file is gone or has changed since the run.")
     if events and run.info.get("train_config", {}).get("order") == "file":
         lines.append(ADVICE)
     after, first = run.info.get("probes_after", {}), run.records[0].probes if run.records else {}

@@ -76,6 +76,7 @@ def test_texts_of_a_file_that_has_changed_are_not_shown(folder, tmp_path, capsys
     assert main(["spikes", str(folder)]) == 0
     out = capsys.readouterr().out
     assert "lines 102-107" in out and "of many?" not in out
+    assert "has changed since the run" in out  # and that is said
     (tmp_path / "talk.jsonl").unlink()
     assert main(["spikes", str(folder)]) == 0
 
