@@ -53,6 +53,7 @@ def take_step(model: LanguageModel, optimizer: torch.optim.Optimizer | None, lr:
     for group in optimizer.param_groups:
         group["lr"] = lr
     optimizer.step()
-    with torch.no_grad(), one_thread():
-        change = torch._foreach_sub(list(model.parameters()), before)
-        return float(torch.nn.utils.get_total_norm(change))
+    with torch.no_grad():
+        torch._foreach_sub_(before, list(model.parameters()))
+        with one_thread():
+            return float(torch.nn.utils.get_total_norm(before))

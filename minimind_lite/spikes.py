@@ -1,9 +1,8 @@
 """Find and describe spikes in a loss curve. Numbers in, numbers out: no torch, no truth file.
 
-A point is judged against the last 30 points before it that were not flagged themselves:
-z = (x - their median) / (1.4826 x their median absolute deviation). Flagged points stay out: a
-spike must not widen the spread, or the next one would be missed. The noise of a batch mean
-shrinks as 1/sqrt(batch size), so z depends on the batch size; heights in nats don't.
+A point is judged against the last 30 unflagged points before it: z = (x - their median) / (1.4826
+x their median absolute deviation). A spike must not widen the spread, or the next one would be
+missed. Batch noise shrinks as 1/sqrt(batch size), so z depends on it; heights in nats don't.
 """
 
 from __future__ import annotations
