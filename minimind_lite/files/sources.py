@@ -110,6 +110,7 @@ def _items(path: Path) -> Iterator[bytes]:
 def _rows(data: str, progress: Progress) -> Iterator[bytes]:
     """Rows of Parquet files or of a dataset on the hub, one in memory at a time."""
     import datasets  # half a second: only who needs it pays
+    from datasets.exceptions import DatasetsError
 
     datasets.disable_progress_bars()
     if data.startswith(HUB):
@@ -122,8 +123,8 @@ def _rows(data: str, progress: Progress) -> Iterator[bytes]:
         for n, row in enumerate(rows, 1):
             progress("reading rows", n, 0)
             yield _line(row)
-    except (datasets.exceptions.DatasetsError, ValueError, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except (DatasetsError, ValueError, OSError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ValueError(f"{data} can't be read by `datasets`: {reason}") from None
 
 
