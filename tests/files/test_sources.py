@@ -148,9 +148,9 @@ def test_the_hub_out_of_reach_is_an_error(tmp_path, monkeypatch):
         as_jsonl("hf://a/b", tmp_path, progress=quiet)
 
 
-def test_plain_files_need_no_datasets(tmp_path):
+def test_plain_files_need_no_datasets(tmp_path, monkeypatch):
     (tmp_path / "a.jsonl").write_bytes(LINES)
-    sys.modules.pop("datasets", None)
+    monkeypatch.delitem(sys.modules, "datasets", raising=False)
     as_jsonl(str(tmp_path / "a.jsonl"), tmp_path, progress=quiet)
     assert "datasets" not in sys.modules
 
