@@ -82,9 +82,9 @@ def train(
     of each conversation. To resume a run, give its `optimizer`, `start_step` and `total_steps`.
     `fast=False`: one padded micro-batch after the other. Raises `ValueError`, `NonFiniteLoss`.
     """
-    check_batches(data, config)
-    optimizer = optimizer or make_optimizer(model, config)  # still None: a frozen model
     supervised = data.supervised()  # (N,) tokens that count
+    check_batches(supervised, config)
+    optimizer = optimizer or make_optimizer(model, config)  # still None: a frozen model
     with workers_for(model) as workers:
         for batch in batches_of_run(len(data), config, start_step=start_step):
             clock, rows = time.perf_counter(), batch.rows
@@ -125,12 +125,12 @@ def batches_of_run(n_rows: int, config: TrainConfig, *, start_step: int = 0) -> 
     return islice(all_epochs(), start_step, config.max_steps)
 
 
-def check_batches(data: EncodedRows, config: TrainConfig) -> None:
+def check_batches(supervised: np.ndarray, config: TrainConfig) -> None:
     """Raise `ValueError` for data without rows, or a batch without a supervised token."""
-    if not len(data):
+    if not len(supervised):
         raise ValueError("there is nothing to train on: the data set has no rows.")
-    empty = data.supervised() == 0
-    for batch in batches_of_run(len(data), config) if empty.any() else ():
+    empty = supervised == 0
+    for batch in batches_of_run(len(supervised), config) if empty.any() else ():
         if empty[batch.rows].all():
             raise ValueError(
                 f"step {batch.step} would have no supervised token in its rows "
@@ -261,5 +261,5 @@ def batch_gradient(
     workers: Workers,
 ) -> np.ndarray:
     """Leave the gradient of one batch in the parameters' `.grad`; its sums of losses (B,)."""
-    weights = loss_weights(data.supervised()[rows], config)
+    weights = loss_weights(data.select(rows).supervised(), config)
     return forward_backward(model, data, rows, weights, config, workers)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minimind_lite import order
+from minimind_lite.records import token_means
 from minimind_lite.segments import Segment
 
 Floats = float | np.ndarray
@@ -105,8 +106,7 @@ def rebin(losses: np.ndarray, tokens: np.ndarray, *, batch_size: int, phase: int
     """
     starts = _batch_starts(len(losses), batch_size, phase)
     sums = np.add.reduceat(sum_losses(losses, tokens), starts)
-    counts = np.add.reduceat(tokens, starts)
-    return np.divide(sums, counts, out=np.full(len(starts), np.nan), where=counts > 0)
+    return token_means(sums, np.add.reduceat(tokens, starts))
 
 
 def _batch_starts(n: int, batch_size: int, phase: int) -> np.ndarray:
