@@ -22,13 +22,14 @@ def session(quick):
     made = LabSession(LabState(), quick)
     yield made
     made.close()
+    assert made.idle(20), "a thread that trains on would be counted in the next test"
 
 
 def steps_of(session):
     return len(session.current.run or ())
 
 
-def trained(session, steps, seconds=20.0):
+def trained(session, steps, seconds=120.0):
     """Tick until so many steps are done."""
     end = time.monotonic() + seconds
     while session.status == "running" and steps_of(session) < steps and time.monotonic() < end:
@@ -37,7 +38,7 @@ def trained(session, steps, seconds=20.0):
     return steps_of(session)
 
 
-def to_the_end(session, seconds=20.0):
+def to_the_end(session, seconds=120.0):
     end = time.monotonic() + seconds
     while session.status == "running" and time.monotonic() < end:
         session.tick()
