@@ -33,6 +33,14 @@ def run(arguments: argparse.Namespace) -> int:
         "Heights: first batch wholly inside the segment minus the trailing median, nats per token. "
         "* = part of an event with z >= 6 and at least 0.3 nats."
     )
+    print("\nWhat each spike in file order is made of, in nats (the first batch of the new rows")
+    print("minus the 160 rows read before, so heights differ a little from those above):")
+    print(science.terms_table(runs))
+    print(
+        "Unfamiliar: what the frozen model shows too. Transferred: what training so far did to the "
+        "new rows (below 0 it helped, above 0 it made them worse). Specialized: how far the loss "
+        "of the rows before had come down.\n"
+    )
     shuffled = [s for s in summaries if s.name.startswith("shuffled")]
     n_events = sum(len(s.events) for s in shuffled)
     print(

@@ -7,8 +7,8 @@ segments lie; the instruments that they use do not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple, dataclass
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from minimind_lite.files import shipped
 from minimind_lite.files.provenance import run_info
 from minimind_lite.records import Run
 from minimind_lite.rows import EncodedRows
-from minimind_lite.science import laws, segment_metrics
+from minimind_lite.science import decomposition, laws, segment_metrics
 from minimind_lite.science import store as stores
 from minimind_lite.science.segment_metrics import SegmentSpike
 from minimind_lite.segments import MAIN, Segment
@@ -177,7 +177,29 @@ def table(summaries: list[Summary]) -> str:
         "events",
         "probe change zh / off-domain",
     ]
-    rows = [head, *(_cells(summary) for summary in summaries)]
+    return _aligned([head, *(_cells(summary) for summary in summaries)])
+
+
+def terms_table(runs: Mapping[str, Run]) -> str:
+    """What each spike is made of: the terms of "file" against "frozen", where segments start.
+
+    And where they end, back in Chinese. In nats; rounded so that every row adds up.
+    """
+    listed = [vars(segment) for segment in shipped.segments()]
+    trained, frozen = (
+        Run({**runs[name].info, "segments": listed}, runs[name].records)
+        for name in ("file", "frozen")
+    )
+    rows = [["boundary", "height", "= unfamiliar", "+ transferred", "+ specialized"]]
+    for boundary in decomposition.at_boundaries(trained, frozen):
+        name = f"{boundary.name} (row {boundary.after.start})"
+        values = astuple(boundary.terms.rounded())
+        rows.append([name, *(f"{value:+z.2f}" for value in values)])
+    return _aligned(rows)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as lines: the first column to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = []
     for name, *cells in rows:

@@ -17,6 +17,7 @@ def test_reproduce_shows_the_recorded_runs(tmp_path, capsys):
     assert main(["reproduce", "--recorded", "--out", str(picture)]) == 0
     out = capsys.readouterr().out
     assert picture.read_bytes().startswith(b"\x89PNG")
+    assert reproduce_command.science.terms_table(reproduce_command.science.recorded()) in out
     assert "Shuffled, 5 seeds: 0 events" in out and f"Picture: {picture}" in out
     run = reproduce_command.science.recorded()["file"]
     assert all(f"+{e.peak_height:.2f} nats (z = {e.z:.0f})" in out for e in spikes.find(run.loss))

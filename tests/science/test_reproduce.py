@@ -160,6 +160,35 @@ def test_the_table_has_a_row_per_run_and_a_column_per_segment(runs):
     assert frozen.endswith("+0.00 / +0.00")
 
 
+def test_the_table_of_terms_adds_up_in_every_row(runs):
+    """A row where each segment starts, and one where it ends."""
+    head, *rows = reproduce.terms_table(runs).splitlines()
+    assert " ".join(head.split()) == "boundary height = unfamiliar + transferred + specialized"
+    names = [row.rsplit(maxsplit=4)[0] for row in rows]
+    expected = [
+        (f"Chinese → {s.name} (row {s.start})", f"{s.name} → Chinese (row {s.stop})")
+        for s in shipped.segments()
+    ]
+    assert names == [name for pair in expected for name in pair]
+    for row in rows:
+        height, *terms = map(float, row.rsplit(maxsplit=4)[1:])
+        assert sum(terms) == pytest.approx(height, abs=1e-9)
+
+
+def test_the_table_of_terms_is_all_unfamiliar_for_a_frozen_run(runs):
+    frozen = {"file": runs["frozen"], "frozen": runs["frozen"]}
+    for row in reproduce.terms_table(frozen).splitlines()[1:]:
+        assert row.endswith("+0.00          +0.00"), row
+
+
+def test_the_first_spike_is_the_base_model_s_and_not_a_floor_that_training_dug(runs):
+    """Before the first segment both runs have read Chinese only, which the base knew."""
+    height, unfamiliar, _, specialized = map(
+        float, reproduce.terms_table(runs).splitlines()[1].rsplit(maxsplit=4)[1:]
+    )
+    assert unfamiliar > 0.8 * height > 5 * specialized
+
+
 def test_probes_that_were_not_measured_are_said(runs):
     bare = tuple(replace(r, probes={}) for r in runs["file"].records)
     summary = reproduce.summarize(Run(runs["file"].info, bare))

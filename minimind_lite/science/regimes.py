@@ -1,0 +1,250 @@
+"""Which term makes the spike, and where: the three terms of `decomposition` over recorded trials.
+
+A seed is a layout. Boundaries of one layout are averaged first, and intervals are over layouts: two
+boundaries of one file are not independent. What a frozen model shows cancels over a whole file
+(whatever it rises by at one boundary it falls by at others), so a mean over *all* boundaries says
+little of it. The question is what makes a spike: a boundary at which the loss rises enough for the
+detector, `spikes.MIN_HEIGHT` nats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass
+
+import numpy as np
+
+from minimind_lite import segments, spikes
+from minimind_lite.records import Run
+from minimind_lite.science import decomposition
+from minimind_lite.science.decomposition import TERMS, Boundary, Terms
+from minimind_lite.science.evidence import OTHER_BASES, Evidence, Which
+from minimind_lite.science.intervals import Interval, interval_over_seeds
+from minimind_lite.science.store import MissingTrials
+from minimind_lite.segments import CHINESE, MAIN, Segment
+
+EXPOSURES = ("low", "shipped", "high")  # of the base model to Chinese, in pretraining
+LENGTHS = ("64", "128", "250", "whole")  # rows of a block
+BASES = ("", *(f", {base}" for base in OTHER_BASES))  # after the names of variants
+
+
+@dataclass(frozen=True)
+class TermIntervals:
+    """A height and its terms over seeds, nats; the means add up as the terms of one file do."""
+
+    height: Interval
+    unfamiliar: Interval
+    transferred: Interval
+    specialized: Interval
+    lead: Interval  # of the largest term over the next, seed by seed
+
+    @classmethod
+    def over_seeds(cls, per_seed: Sequence[Terms]) -> TermIntervals:
+        """From one value of each term a seed."""
+        values = np.array([astuple(terms) for terms in per_seed])  # (seeds, 4)
+        second, first = np.argsort(values[:, 1:].mean(axis=0))[-2:] + 1
+        height, *terms = (interval_over_seeds(column) for column in values.T)
+        lead = interval_over_seeds(values[:, first] - values[:, second])
+        return cls(height, terms[0], terms[1], terms[2], lead)
+
+    @property
+    def dominant(self) -> str:
+        """The term with the largest mean: what makes the height, if `lead` is above zero."""
+        return max(TERMS, key=lambda name: self.term(name).mean)
+
+    def term(self, name: str) -> Interval:
+        """By name, one of `TERMS`."""
+        return getattr(self, name)
+
+
+def mean_terms(terms: Sequence[Terms]) -> Terms:
+    """Their mean, each term by itself; the mean of the heights is still the sum."""
+    return Terms(*np.mean([astuple(each) for each in terms], axis=0).tolist())
+
+
+def by_segment(
+    evidence: Evidence, trained: Which, frozen: Which, *, ends: bool = False
+) -> dict[str, TermIntervals]:
+    """The terms where each segment or block starts, or where it `ends`, by its label.
+
+    Over the seeds that have such a boundary; the first block of a file has no start. Raises
+    `MissingTrials` where no seed has both.
+    """
+    per_label: dict[str, list[Terms]] = {}
+    for run, boundaries in _files(evidence, trained, frozen):
+        listed = segments.of_run(run)
+        for boundary in boundaries:
+            segment = boundary.before if ends else boundary.after
+            if segment in listed:
+                per_label.setdefault(segment.label, []).append(boundary.terms)
+    return {label: TermIntervals.over_seeds(terms) for label, terms in per_label.items()}
+
+
+@dataclass(frozen=True)
+class Regime:
+    """One kind of file under one kind of base model."""
+
+    exposure: str  # one of EXPOSURES
+    length: str  # one of LENGTHS
+    boundaries: TermIntervals  # over all boundaries
+    spikes: TermIntervals | None  # over those that rise by MIN_HEIGHT; None where none does
+    n_boundaries: float  # of a file, mean over the seeds
+    n_spikes: float
+
+
+def regime_map(evidence: Evidence) -> list[Regime]:
+    """What the terms are for each exposure and block length that is recorded (E18).
+
+    Raises `MissingTrials` where none is.
+    """
+    regimes = []
+    for exposure in EXPOSURES:
+        for length in LENGTHS:
+            which = [("E18", f"{exposure} {length} {kind}") for kind in ("file", "frozen")]
+            if _recorded(evidence, *which):
+                files = [boundaries for _, boundaries in _files(evidence, *which)]
+                regimes.append(_regime(exposure, length, files))
+    if not regimes:
+        raise MissingTrials(
+            "no trial of E18 is recorded; python -m minimind_lite claims --only E18 makes them."
+        )
+    return regimes
+
+
+def _regime(exposure: str, length: str, files: Sequence[Sequence[Boundary]]) -> Regime:
+    all_terms = [[boundary.terms for boundary in boundaries] for boundaries in files]
+    rising = [[t for t in terms if t.height >= spikes.MIN_HEIGHT] for terms in all_terms]
+    of_spikes = [mean_terms(terms) for terms in rising if terms]
+    return Regime(
+        exposure,
+        length,
+        boundaries=TermIntervals.over_seeds([mean_terms(terms) for terms in all_terms]),
+        spikes=TermIntervals.over_seeds(of_spikes) if of_spikes else None,
+        n_boundaries=float(np.mean([len(terms) for terms in all_terms])),
+        n_spikes=float(np.mean([len(terms) for terms in rising])),
+    )
+
+
+# Can the heights of a trained run be told from a frozen one? (E15)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One segment or block in one file, under one base model."""
+
+    family: str  # "mixed": short segments in Chinese; "blocks": whole domains end to end
+    seed: int  # of the layout
+    label: str
+    terms: Terms  # a frozen model's height is `unfamiliar`
+    held_out: float  # change of its domain's held-out loss before it, nats; NaN: not measured
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A line through points: height of the trained run = slope · height of the frozen + intercept.
+
+    By the identity the frozen height misses exactly transferred + specialized. Both are of the very
+    rows of the height. What can be known of them from other rows is how the domain's held-out loss
+    had changed before.
+    """
+
+    n: int  # points
+    files: int  # layouts
+    slope: float
+    intercept: float  # nats
+    r_squared: float  # of the line
+    r_squared_as_is: float  # of the frozen height itself as the prediction; below 0: worse than
+    # the mean of all heights
+    slopes: Interval  # of lines through the points of one layout each
+    residual: float  # standard deviation around the line, nats
+    by_held_out: float  # share of the residuals' variance that the change of held-out loss
+    # explains, of the points that have it; NaN where fewer than three have
+
+
+def frozen_against_trained(evidence: Evidence) -> dict[str, list[Point]]:
+    """A point for every start of a segment or block in E1, E17 and E18, by family.
+
+    What is not recorded is left out.
+    """
+    pairs = {
+        "mixed": [("E1", f"file{base}", f"frozen{base}") for base in BASES],
+        "blocks": [("E17", f"blocks, file{base}", f"blocks, frozen{base}") for base in BASES]
+        + [("E18", f"{e} {n} file", f"{e} {n} frozen") for e in EXPOSURES for n in LENGTHS],
+    }
+    return {
+        family: [
+            point
+            for experiment, file, frozen in which
+            for point in _points(evidence, family, (experiment, file), (experiment, frozen))
+        ]
+        for family, which in pairs.items()
+    }
+
+
+def _points(evidence: Evidence, family: str, trained: Which, frozen: Which) -> Iterator[Point]:
+    seeds = evidence.common(trained, frozen) if _recorded(evidence, trained, frozen) else []
+    for seed in seeds:
+        run = evidence.trial(*trained, seed).run
+        of_label = {segment.label: segment for segment in segments.of_run(run)}
+        terms_of = decomposition.of_runs(run, evidence.trial(*frozen, seed).run)
+        for label, terms in terms_of.items():
+            yield Point(family, seed, label, terms, _change_before(run, of_label[label]))
+
+
+def _change_before(run: Run, segment: Segment) -> float:
+    """Held-out loss of the segment's domain, last measured before it, minus the first, nats."""
+    probe = MAIN if segment.domain in CHINESE else segment.domain
+    positions, losses = run.probe(probe)
+    before = losses[positions <= np.argmax(segments.share(run, segment) > 0)]
+    return float(before[-1] - before[0]) if len(before) else float("nan")
+
+
+def fit(points: Sequence[Point]) -> Fit:
+    """The line through the points. Raises `ValueError` for fewer than three points a layout."""
+    from scipy import stats
+
+    frozen = np.array([point.terms.unfamiliar for point in points])
+    trained = np.array([point.terms.height for point in points])
+    seeds = np.array([point.seed for point in points])
+    if len(points) < 3 or min(np.bincount(seeds)[np.unique(seeds)]) < 3:
+        raise ValueError(f"a line needs three points of each layout, got {len(points)} in all.")
+    line = stats.linregress(frozen, trained)
+    residuals = trained - (line.slope * frozen + line.intercept)
+    held_out = np.array([point.held_out for point in points])
+    known = np.isfinite(held_out)
+    of_layouts = [
+        stats.linregress(frozen[seeds == seed], trained[seeds == seed]).slope
+        for seed in np.unique(seeds)
+    ]
+    return Fit(
+        n=len(points),
+        files=len(of_layouts),
+        slope=float(line.slope),
+        intercept=float(line.intercept),
+        r_squared=float(line.rvalue**2),
+        r_squared_as_is=float(1 - ((trained - frozen) ** 2).mean() / trained.var()),
+        slopes=interval_over_seeds(of_layouts),
+        residual=float(residuals.std(ddof=2)),
+        by_held_out=_explained(residuals[known], held_out[known]),
+    )
+
+
+def _explained(values: np.ndarray, by: np.ndarray) -> float:
+    """Share of the variance of some values that a line through another quantity explains."""
+    return float(np.corrcoef(values, by)[0, 1] ** 2) if len(values) > 2 else float("nan")
+
+
+def _recorded(evidence: Evidence, *which: Which) -> bool:
+    try:
+        return bool(evidence.common(*which))
+    except MissingTrials:
+        return False
+
+
+def _files(
+    evidence: Evidence, trained: Which, frozen: Which
+) -> Iterator[tuple[Run, list[Boundary]]]:
+    """Every layout that has both: its trained run and the boundaries."""
+    for seed in evidence.common(trained, frozen):
+        run = evidence.trial(*trained, seed).run
+        yield run, decomposition.at_boundaries(run, evidence.trial(*frozen, seed).run)
