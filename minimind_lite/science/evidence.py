@@ -1,7 +1,8 @@
 """Recorded trials as evidence: values per seed, paired by seed, with intervals.
 
 A rule of `claims` asks here for a number per seed ("mean height of the large segments under SGD")
-and gets an interval back. Nothing is trained here.
+and gets an interval back. Numbers that a single claim asks for are in `claim_values`. Nothing is
+trained here.
 """
 
 from __future__ import annotations
@@ -15,7 +16,12 @@ import numpy as np
 from minimind_lite import segments, spikes
 from minimind_lite.science import laws, segment_metrics
 from minimind_lite.science import store as stores
-from minimind_lite.science.intervals import Interval, interval_over_seeds
+from minimind_lite.science.intervals import (
+    Counts,
+    Interval,
+    crossed_interval,
+    interval_over_seeds,
+)
 from minimind_lite.science.segment_metrics import Reading, file_rows
 from minimind_lite.science.store import MissingTrials, Store, Trial
 from minimind_lite.segments import LARGE, MAIN
@@ -23,6 +29,7 @@ from minimind_lite.segments import LARGE, MAIN
 Which = tuple[str, str]  # experiment, variant
 Value = Callable[..., float]  # of one trial, or of several of the same seed
 PHASES = 16  # cuts of a frozen run behind its visibility
+OTHER_BASES = ("nano-1", "nano-2")  # as nano, from other pretraining seeds
 
 
 @dataclass(frozen=True)
@@ -46,14 +53,35 @@ class Evidence:
             )
         return seeds
 
-    def over_seeds(self, value: Value, *which: Which) -> Interval:
+    def numbers(self, value: Value, *which: Which) -> list[float]:
+        """value(trial, ...) for each of the seeds that all `which` have."""
+        return [value(*(self.trial(*w, seed) for w in which)) for seed in self.common(*which)]
+
+    def over_seeds(self, value: Value, *which: Which, level: float = 0.95) -> Interval:
         """Interval of value(trial, ...) over the seeds that all `which` have.
 
         Differences inside `value` are paired.
         """
-        return interval_over_seeds(
-            [value(*(self.trial(*w, seed) for w in which)) for seed in self.common(*which)]
-        )
+        return interval_over_seeds(self.numbers(value, *which), level=level)
+
+    def over_bases(self, value: Value, *which: Which, level: float = 0.95) -> Interval:
+        """The same over layouts and base models, both random: nano and OTHER_BASES.
+
+        Variants of another base have its name behind theirs: "file", "file, nano-1".
+        """
+        of_each = [
+            which,
+            *(tuple((e, f"{variant}, {base}") for e, variant in which) for base in OTHER_BASES),
+        ]
+        if len(self.common(*which)) == 1:
+            return self.over_seeds(value, *which)
+        seeds = self.common(*(w for one in of_each for w in one))
+        table = [[value(*(self.trial(*w, seed) for w in one)) for one in of_each] for seed in seeds]
+        return crossed_interval(np.array(table), level=level)
+
+    def counts(self, value: Value, *which: Which, of: int | None = None) -> Counts:
+        """Values of a count by seed."""
+        return Counts(tuple(round(number) for number in self.numbers(value, *which)), of)
 
     def trial(self, experiment: str, variant: str, seed: int) -> Trial:
         """One trial, read once, and again when its table has changed."""
@@ -211,69 +239,3 @@ def change_on_replay(trial: Trial) -> float:
             changes.append(abs(record.loss - first[key]))
         first.setdefault(key, record.loss)
     return float(np.mean(changes)) if changes else float("nan")
-
-
-# Values that one claim asks for
-
-
-def explained_by_domain(keys: Trial) -> float:
-    """Share of the variance of losses between domains (E6)."""
-    return keys.values["explained"]["domain"]
-
-
-def explained_by_domain_over_length(keys: Trial) -> float:
-    """More than between answer lengths by (E6)."""
-    return explained_by_domain(keys) - keys.values["explained"]["answer length"]
-
-
-def rank_correlation(keys: Trial, frozen: Trial) -> float:
-    """Of the divergences of the segments (E6) with their heights."""
-    from scipy.stats import spearmanr
-
-    divergence = keys.values["divergence"]
-    heights = [frozen.readings[label].height for label in divergence]
-    return float(spearmanr(list(divergence.values()), heights).statistic)
-
-
-def height_of_unseen(trial: Trial) -> float:
-    """Mean height of the domains that a base without exposure has not seen (E11), nats."""
-    return float(np.mean([trial.readings[label].height for label in ("code", "en", "math")]))
-
-
-def height_at_256_over_16(frozen: Trial) -> float:
-    """Change of the mean height from batch 16 to 256, nats."""
-    return visibility_at(frozen, 256).height - visibility_at(frozen, 16).height
-
-
-def z_at_64_over_4(frozen: Trial) -> float:
-    """Change of the mean z from batch 4 to 64."""
-    return visibility_at(frozen, 64).z - visibility_at(frozen, 4).z
-
-
-def noise_at_4_over_64(frozen: Trial) -> float:
-    """Change of the noise from batch 64 to 4, nats."""
-    return visibility_at(frozen, 4).noise - visibility_at(frozen, 64).noise
-
-
-def activations_saved(audit: Trial) -> float:
-    """Bytes of activations, micro-batch of 1 / of 16 (E7)."""
-    activations = audit.values["bytes"]["activations"]
-    return activations["1"] / activations["16"]
-
-
-def memory_saved(audit: Trial) -> float:
-    """All bytes of a step, micro-batch of 1 / of 16 (E7)."""
-    used = audit.values["bytes"]
-    rest = used["weights"] + used["gradients"] + used["optimizer"]
-    return (used["activations"]["1"] + rest) / (used["activations"]["16"] + rest)
-
-
-def log_gradient_difference(audit: Trial) -> float:
-    """log10 of the relative difference between cuts of a batch (E7)."""
-    return float(np.log10(audit.values["gradient_difference"] + 1e-20))
-
-
-def distance_of_means(trial: Trial) -> float:
-    """Mean over the steps of |mean of means - token mean|, nats."""
-    records = trial.run.records
-    return float(np.mean([abs(np.nanmean(r.micro_losses) - r.loss) for r in records]))
