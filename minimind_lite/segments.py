@@ -1,7 +1,8 @@
 """Where the segments of a file are: which rows are off-domain, and how much of a batch they fill.
 
-The file's main domain is Chinese; a *segment* is consecutive rows of another. This is ground truth:
-experiments and the strip under a curve may use it, the detector and the trainer never do.
+The file's main domain is Chinese; a *segment* is consecutive rows of another, or, in a file of
+long blocks, of any. This is ground truth: experiments and the strip under a curve may use it, the
+detector and the trainer never do.
 
     N rows (conversations) of a file
 """
@@ -17,22 +18,19 @@ from minimind_lite.records import Run
 
 MAIN = "zh"
 DOMAINS = (MAIN, "code", "en", "math", "zh_classical")
-LARGE = (
-    "code",
-    "en",
-    "math",
-    "zh_classical",
-)  # segments that averages use; the tiny one is left out
+LARGE = ("code", "en", "math", "zh_classical")  # segments in averages; the tiny one is left out
+CHINESE = ("zh_chat", "zh_knowledge", "zh_writing")  # kinds of MAIN, blocks of a long-block file
 TINY = 32  # rows; so short a segment is a question of its own
 NAMES = {
-    "en": ("Chinese", "code", "English", "maths", "classical Chinese"),
-    "zh": ("中文", "代码", "英文", "数学", "文言文"),
+    "en": "Chinese|code|English|maths|classical Chinese|everyday Chinese|Chinese knowledge|"
+    "Chinese writing",
+    "zh": "中文|代码|英文|数学|文言文|中文闲聊|中文知识|中文写作",
 }
 
 
 def domain_name(domain: str, language: str = "en") -> str:
     """For people: English, maths ... Raises `ValueError` for an unknown domain."""
-    return NAMES[language][DOMAINS.index(domain)]
+    return NAMES[language].split("|")[(*DOMAINS, *CHINESE).index(domain)]
 
 
 @dataclass(frozen=True)
@@ -71,8 +69,8 @@ def domains(segments: Iterable[Segment], n_rows: int) -> np.ndarray:
 
 
 def off_domain(segments: Iterable[Segment], n_rows: int) -> np.ndarray:
-    """True for the rows of any segment, (N,)."""
-    return domains(segments, n_rows) != MAIN
+    """True for the rows of segments that are not Chinese, (N,)."""
+    return ~np.isin(domains(segments, n_rows).astype(str), (MAIN, *CHINESE))
 
 
 def rows_by_domain(segments: Iterable[Segment], n_rows: int) -> dict[str, np.ndarray]:

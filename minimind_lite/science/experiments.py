@@ -1,4 +1,6 @@
-"""The experiments E1 to E12, declared: question, claims, prediction and variants, before results.
+"""The experiments, declared: question, claims, prediction and variants, before results.
+
+E1 to E12 are here, E13 to E18 in `harm_experiments`.
 
 What a variant does is in `procedures` and `measurements`, how it is run in `runner`, and what
 follows from the records in `claims`. Learning rates of E3 are the best of those tried on the
@@ -12,8 +14,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from minimind_lite.science import laws
+from minimind_lite.science.harm_experiments import (
+    E13,
+    E14,
+    E16,
+    E17,
+    E18,
+    FROZEN,
+    OTHER_BASES,
+    pass_of,
+)
 from minimind_lite.science.measurements import audit, sort_keys
-from minimind_lite.science.procedures import from_scratch, one_pass, pulse, resume, rollback, swap
+from minimind_lite.science.procedures import from_scratch, pulse, resume, rollback, swap
 from minimind_lite.science.trials import Experiment, Variant
 
 LEARNING_RATE, BATCH_SIZE = 5e-4, 16
@@ -39,19 +51,6 @@ OPTIMIZERS: Mapping[str, Mapping[str, object]] = {  # E3, beside Adam as it is
 PULSE = {"before": 40, "during": 8, "after": 40, "pulse_steps": 4}
 ROLLBACK = {"every": 10, "skip": 12, "factor": 40, "pulse_at": 60}
 GARBAGE = {"garbage_start": 300, "garbage_rows": 128}  # the first 500 rows are Chinese
-
-
-def _pass(
-    name: str,
-    config: Mapping[str, object],
-    *,
-    settings: Mapping[str, object] | None = None,
-    cost: float = 1.0,
-    quick: bool = True,
-) -> Variant:
-    """A pass over the layout; `settings` are those beside the configuration."""
-    all_settings = {"config": dict(config), **(settings or {})}
-    return Variant(name, one_pass, all_settings, cost=cost, quick=quick)
 
 
 def _scaled(batch_size: int, rule: str) -> dict[str, object]:
@@ -81,19 +80,29 @@ E1 = Experiment(
     "A frozen model shows the same spikes; losses of a shuffled run, sorted back into file order, "
     "show them again, lower.",
     (
-        _pass("file", {}, settings={"speak": True, "probe": True}, cost=1.4),
-        _pass("frozen", {"optimizer": "none"}, cost=0.35),
-        _pass("shuffled", {"order": "shuffle"}, settings={"probe": True}, cost=1.15),
+        pass_of("file", {}, {"speak": True, "probe": True}, cost=1.4),
+        pass_of("frozen", {"optimizer": "none"}, cost=0.35),
+        pass_of("shuffled", {"order": "shuffle"}, {"probe": True}, cost=1.15),
+        *(
+            pass_of(f"{order}, {base}", config, {"model": base} | more, cost=1.15, quick=False)
+            for base in OTHER_BASES
+            for order, config, more in (
+                ("file", {}, {"probe": True}),
+                ("frozen", FROZEN, {}),
+                ("shuffled", {"order": "shuffle"}, {"probe": True}),
+            )
+        ),
     ),
 )
 
 
-def _pulse_cell(rows: str, factor: int) -> Variant:
+def _pulse_cell(rows: str, factor: int, **more: object) -> Variant:
+    name = {"off-domain": "off-domain", "base": "base", "code": "code", "math": "maths"}[rows]
     return Variant(
-        f"{rows} rows, {'pulse' if factor > 1 else 'no pulse'}",
+        f"{name} rows, {'pulse' if factor > 1 else 'no pulse'}",
         pulse,
-        PULSE | {"rows": rows, "factor": factor},
-        quick=(rows, factor) != ("off-domain", 40),
+        PULSE | {"rows": rows, "factor": factor} | more,
+        quick=rows == "base" or (rows, factor) == ("off-domain", 1),
     )
 
 
@@ -106,6 +115,9 @@ E2 = Experiment(
     (
         Variant("swap", swap, {"batch_size": BATCH_SIZE}, cost=1.7, quick=False),
         *(_pulse_cell(rows, factor) for rows in ("off-domain", "base") for factor in (1, 40)),
+        # A segment of code is 64 rows: four batches.
+        *(_pulse_cell("code", factor, during=4) for factor in (1, 40)),
+        *(_pulse_cell("math", factor) for factor in (1, 40)),
     ),
 )
 E3 = Experiment(
@@ -114,7 +126,7 @@ E3 = Experiment(
     ("C3", "C5"),
     "Recovery is the segment ending, so it is the same under every optimizer and under none.",
     tuple(
-        _pass(name, config, settings={"probe": True}, cost=1.15, quick=name == "sgd")
+        pass_of(name, config, {"probe": True}, cost=1.15, quick=name == "sgd")
         for name, config in OPTIMIZERS.items()
     ),
 )
@@ -125,7 +137,7 @@ E4 = Experiment(
     "Not in nats. It makes the spike easier to see, as sqrt(B) up to about the segment's length; a "
     "small batch makes the curve rougher.",
     tuple(
-        _pass(
+        pass_of(
             f"B={batch_size} {rule}",
             _scaled(batch_size, rule),
             cost=1.3 if batch_size < BATCH_SIZE else 1.0,
@@ -142,7 +154,7 @@ E5 = Experiment(
     "A buffer of K rows flattens a segment of L to 1 - exp(-L/K); blocks keep it; one full shuffle "
     "removes it.",
     tuple(
-        _pass(order, {"order": order}, quick=order == "buffer:256")
+        pass_of(order, {"order": order}, quick=order == "buffer:256")
         for order in (*(f"buffer:{k}" for k in BUFFERS), "block:64")
     ),
 )
@@ -161,7 +173,7 @@ E7 = Experiment(
     "It saves activations, nothing else.",
     (
         Variant("audit", audit, {"micro_batch_sizes": [16, 8, 4, 2, 1]}, cost=0.3),
-        _pass(
+        pass_of(
             "mean of means", {"micro_batch_size": 2, "loss_average": "micro_batches"}, quick=False
         ),
     ),
@@ -171,7 +183,7 @@ E7 = Experiment(
 def _cleaned(
     name: str, settings: Mapping[str, object], *, cost: float = 1.0, quick: bool = False
 ) -> Variant:
-    return _pass(name, {"order": "shuffle"}, settings=settings, cost=cost, quick=quick)
+    return pass_of(name, {"order": "shuffle"}, settings, cost=cost, quick=quick)
 
 
 E8 = Experiment(
@@ -213,7 +225,7 @@ def _resume(restores: str) -> Variant:
 
 def _two_epochs(order: str) -> Variant:
     config = {"order": order, "epochs": 2}
-    return _pass(f"2 epochs, {order}", config, settings={"probe": True}, cost=2.3, quick=False)
+    return pass_of(f"2 epochs, {order}", config, {"probe": True}, cost=2.3, quick=False)
 
 
 E10 = Experiment(
@@ -230,9 +242,18 @@ E10 = Experiment(
 
 
 def _small_base(
-    name: str, model: object, *, exposure: int, rate: float, config: object, cost: float
+    name: str,
+    model: object,
+    *,
+    exposure: int,
+    rate: float,
+    config: object,
+    cost: float,
+    probe: bool = False,
 ) -> Variant:
     settings = {"model": model, "exposure": exposure, "pretrain_lr": rate, "config": config}
+    if probe:
+        settings["probe"] = True
     return Variant(name, from_scratch, settings, cost=cost, quick=False)
 
 
@@ -260,11 +281,27 @@ E12 = Experiment(
     ("C6", "C7"),
     "Hardly: height and recovery depend weakly on size.",
     (
+        _small_base(
+            "pico, shuffled",
+            PICO,
+            exposure=2,
+            rate=4e-3,
+            config={"order": "shuffle"},
+            cost=2.2,
+            probe=True,
+        ),
+        pass_of(
+            "lite, shuffled",
+            {"order": "shuffle"},
+            {"model": "lite", "probe": True},
+            cost=2.6,
+            quick=False,
+        ),
         _small_base("pico", PICO, exposure=2, rate=4e-3, config={}, cost=2.2),
-        _pass("lite", {}, settings={"model": "lite"}, cost=2.4, quick=False),
+        pass_of("lite", {}, {"model": "lite"}, cost=2.4, quick=False),
     ),
 )
 
 EXPERIMENTS: Mapping[str, Experiment] = {
-    e.id: e for e in (E1, E2, E3, E4, E5, E6, E7, E8, E9, E10, E11, E12)
+    e.id: e for e in (E1, E2, E3, E4, E5, E6, E7, E8, E9, E10, E11, E12, E13, E14, E16, E17, E18)
 }

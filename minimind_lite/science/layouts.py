@@ -5,9 +5,12 @@ of it are one measurement, five times. Here every seed makes another file of the
 data/sft.jsonl: Chinese conversations with off-domain segments in between, each segment as long as
 in the shipped file. All come from the pool: the corpus without what the probes hold out and what
 the base models were trained on. data/build.py lays the shipped file out with the same `lay_out`.
+A second family has nothing mixed: whole domains one after the other, as a file has that somebody
+concatenated.
 
     pool = corpus - probes - pretraining
-    draw(seed): rows of the pool in file order -> segments -> EncodedRows
+    draw(seed):        Chinese | segment | Chinese | segment | ... Chinese
+    draw_blocks(seed): block | block | block | ...                          (a block: one domain)
 
 A domain of your own (broken rows, say) is one more entry of the pool and one more segment:
 `draw(seed, pool=pool | {"garbage": rows}, segments=(*SEGMENTS, ("garbage", len(rows))), gap=150)`.
@@ -30,15 +33,17 @@ from minimind_lite.files import shipped
 from minimind_lite.files.encoding import encode_many
 from minimind_lite.files.jsonl import read
 from minimind_lite.rows import EncodedRows
-from minimind_lite.segments import DOMAINS, MAIN, Segment
+from minimind_lite.segments import CHINESE, DOMAINS, MAIN, Segment
 
-CHINESE = ("zh_chat", "zh_knowledge", "zh_writing")
 OFF_DOMAIN = tuple(domain for domain in DOMAINS if domain != MAIN)
 SEGMENTS = (("code", 64), ("en", 128), ("math", 192), ("zh_classical", 256), ("en", 24))
 FIRST_GAP, GAP = 500, 200  # least Chinese rows before the first segment, and after each
 # Orders draw from (seed, epoch): a layout must not share the random numbers of its own order.
 STREAM = int.from_bytes(b"layo")
 MAX_LEN = 512  # tokens of a conversation
+RESERVED = (
+    178  # last conversations of each Chinese kind that the base "high" may read: 250 are left
+)
 
 Row = TypeVar("Row")
 Pool = Mapping[str, Sequence[Conversation]]
@@ -101,6 +106,7 @@ class Layout:
     segments: tuple[Segment, ...]  # ground truth, in file order
     rows: np.ndarray  # (N,) int64: places in the pool, its domains end to end
     domains: np.ndarray  # (N,) str: domain in the pool, with Chinese in its three kinds
+    family: str = "mixed"  # or "blocks"
 
     def __len__(self) -> int:
         return len(self.conversations)
@@ -171,4 +177,35 @@ def draw(
         segments=tuple(placed),
         rows=np.array(rows, np.int64),
         domains=names[rows],
+    )
+
+
+def draw_blocks(seed: int, *, pool: Pool, length: int | None = None, reserved: int = 0) -> Layout:
+    """A long-block file: every domain of the pool in one piece, none mixed with another.
+
+    The seed draws the order of the blocks, and which rows each holds in which order: all of its
+    domain, or `length` of them (fewer where there are fewer). The last `reserved` conversations of
+    each Chinese kind are left out. Raises `ValueError` for a length below 1.
+    """
+    if length is not None and length < 1:
+        raise ValueError(f"a block needs at least one row, got length {length}.")
+    conversations = [c for rows in pool.values() for c in rows]
+    names = np.repeat(list(pool), [len(rows) for rows in pool.values()])
+    rng = np.random.default_rng([seed, STREAM, 1])
+    blocks = {}
+    for domain, rows_of_domain in pool.items():
+        available = len(rows_of_domain) - (reserved if domain in CHINESE else 0)
+        blocks[domain] = rng.permutation(np.flatnonzero(names == domain)[:available])[:length]
+    rows: list[int] = []
+    placed = []
+    for domain in rng.permutation(list(pool)).tolist():
+        placed.append(Segment(domain, len(rows), len(rows) + len(blocks[domain])))
+        rows += blocks[domain].tolist()
+    return Layout(
+        seed=seed,
+        conversations=tuple(conversations[i] for i in rows),
+        segments=tuple(placed),
+        rows=np.array(rows, np.int64),
+        domains=names[rows],
+        family="blocks",
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,23 +18,22 @@ import numpy as np
 from minimind_lite.config import ModelConfig, TrainConfig
 from minimind_lite.files import shipped
 from minimind_lite.files.encoding import encode_many
-from minimind_lite.files.jsonl import read
 from minimind_lite.model import LanguageModel
 from minimind_lite.optimizer import make_optimizer
 from minimind_lite.rows import EncodedRows
-from minimind_lite.science import layouts
+from minimind_lite.science import arrangements, bases, layouts
 from minimind_lite.science.generation import generate
 from minimind_lite.science.layouts import MAX_LEN, OFF_DOMAIN, Layout
 from minimind_lite.science.rollback import Pulse, WatchedRun
 from minimind_lite.science.training_session import TrainingSession
 from minimind_lite.science.trials import Outcome, SharedData
 from minimind_lite.segments import Segment
-from minimind_lite.trainer import mean_loss, train
+from minimind_lite.trainer import mean_loss
 
 PROBE_ROWS = 24  # held-out conversations of each domain in a trial
 PROBE_EVERY = 320  # conversations between two measurements
+CLOSELY_BEFORE, CLOSELY_AFTER = 4, 20  # steps before and after a segment, probed closely
 PULSE_STEPS = 4  # of a rollback's pulse
-PRETRAIN_EPOCHS = 10  # of a base model made in a trial, as data/build.py makes the shipped ones
 PROMPTS = {
     "zh": "请用一句话介绍一下你自己。",
     "code": "Write a Python function that adds two numbers.",
@@ -59,18 +59,35 @@ def config_of(settings: Settings, seed: int) -> TrainConfig:
     With the setting `probe`, probes are measured every PROBE_EVERY conversations.
     """
     config = TrainConfig.from_dict(settings.get("config", {})).replace(seed=seed)
-    every = max(1, PROBE_EVERY // config.batch_size) if settings.get("probe") else 0
-    return config.replace(probe_every=every)
+    if not settings.get("probe"):
+        return config
+    return config.replace(probe_every=max(1, PROBE_EVERY // config.batch_size))
+
+
+def layout_of(shared: SharedData, seed: int, settings: Settings) -> Layout:
+    """The layout that a seed draws; with `family` "blocks", a long-block file.
+
+    Its blocks are cut to `length` rows; `reserved` conversations of each Chinese kind stay out.
+    """
+    if settings.get("family") != "blocks":
+        return shared.layout(seed)
+    return layouts.draw_blocks(
+        seed,
+        pool=shared.pool,
+        length=settings.get("length"),
+        reserved=int(settings.get("reserved", 0)),
+    )
 
 
 def one_pass(shared: SharedData, seed: int, settings: Settings) -> Outcome:
     """Train over the layout.
 
-    Settings: `config`, `model`, `probe`, `off_domain_weight` (of those rows' losses), `speak`
-    (answer prompts around the segments), and `rows`: "all", "clean" (none off-domain), "garbage"
-    (some without sense) or "garbage removed".
+    Settings: those of `layout_of`, `config`, `model`, `probe`, `probe_around` (closely around each
+    segment), `off_domain_weight` (of those rows' losses), `speak` (answer prompts around the
+    segments), and `rows`: "all", "clean" (none off-domain), "garbage" (some without sense),
+    "garbage removed", or an order that no `TrainConfig` has: "one hard batch", "thinly spread".
     """
-    layout, weights = shared.layout(seed), None
+    layout, weights = layout_of(shared, seed, settings), None
     chosen = _chosen_rows(layout, settings)
     data = shared.data(layout)
     if settings.get("rows") == "garbage":
@@ -78,7 +95,7 @@ def one_pass(shared: SharedData, seed: int, settings: Settings) -> Outcome:
     if "off_domain_weight" in settings:
         weights = np.where(layout.off_domain(), settings["off_domain_weight"], 1.0)[chosen]
     session = TrainingSession(
-        shipped.base_model(settings.get("model", "nano")),
+        bases.base_model(settings.get("model", "nano")),
         data.select(chosen),
         config_of(settings, seed),
         probes=probes_of(shared),
@@ -86,6 +103,8 @@ def one_pass(shared: SharedData, seed: int, settings: Settings) -> Outcome:
     values: dict[str, object] = {}
     if settings.get("speak"):
         values["texts"] = _speak_around_segments(shared, session, layout)
+    elif settings.get("probe_around"):
+        probe_around_segments(session, layout)
     else:
         session.advance(row_weights=weights)
     # Rows were numbered within the chosen ones; the layout's numbers join them to its segments.
@@ -99,6 +118,8 @@ def _chosen_rows(layout: Layout, settings: Settings) -> np.ndarray:
         return rows[~layout.off_domain()]
     if kind == "garbage removed":
         return np.setdiff1d(rows, _garbage(layout, settings))
+    if kind in arrangements.ARRANGEMENTS:
+        return arrangements.ARRANGEMENTS[kind](layout)
     return rows
 
 
@@ -116,6 +137,22 @@ def scrambled(data: EncodedRows, rows: np.ndarray, *, seed: int) -> EncodedRows:
         places = np.arange(data.offsets[row], data.offsets[row + 1])[data.row(row)[1]]
         ids[places] = ids[rng.permutation(places)]
     return EncodedRows(ids, data.mask, data.offsets)
+
+
+def probe_around_segments(session: TrainingSession, layout: Layout) -> None:
+    """Advance to the end; probes are measured every 2 steps around segments, elsewhere every 20.
+
+    "Around" is from CLOSELY_BEFORE steps before a segment to CLOSELY_AFTER steps after its end.
+    """
+    size = session.config.batch_size
+    close = np.zeros(session.total_steps, bool)
+    for segment in layout.segments:
+        first, stop = segment.start // size, -(-segment.stop // size)
+        close[max(0, first - CLOSELY_BEFORE) : stop + CLOSELY_AFTER] = True
+    changes = np.flatnonzero(np.diff(close)) + 1
+    for start, stop in pairwise([0, *changes.tolist(), len(close)]):
+        config = session.config.replace(probe_every=2 if close[start] else 20)
+        session.advance(stop - start, config=config)
 
 
 def _speak_around_segments(
@@ -176,9 +213,10 @@ def swap(shared: SharedData, seed: int, settings: Settings) -> Outcome:
 def pulse(shared: SharedData, seed: int, settings: Settings) -> Outcome:
     """The positive control, a cell of {these rows, other rows} x {pulse, none}.
 
-    `before` batches of Chinese rows, `during` batches of `rows` ("off-domain": English, or
-    "base"), `after` batches of Chinese rows. With `factor` > 1, the learning rate is that many
-    times higher, and the gradient not clipped, in the first `pulse_steps` steps of the middle.
+    `before` batches of Chinese rows, `during` batches of `rows` ("base", "code", "math", or
+    "off-domain": English), `after` batches of Chinese rows. With `factor` > 1, the learning rate is
+    that many times higher, and the gradient not clipped, in the first `pulse_steps` steps of the
+    middle.
     """
     before, during, steps = (int(settings[name]) for name in ("before", "during", "pulse_steps"))
     layout, config = shared.layout(seed), TrainConfig(schedule="constant", seed=seed)
@@ -211,8 +249,9 @@ def _rows_around(layout: Layout, settings: Settings, *, batch_size: int) -> np.n
     )
     chinese = np.flatnonzero(~layout.off_domain())
     middle = chinese[-during:]
-    if settings["rows"] == "off-domain":
-        segment = next(s for s in layout.segments if s.label == "en")
+    if settings["rows"] != "base":
+        label = "en" if settings["rows"] == "off-domain" else settings["rows"]
+        segment = next(s for s in layout.segments if s.label == label)
         middle = np.arange(segment.start, segment.stop)[:during]
     return np.concatenate([chinese[:before], middle, chinese[before : before + after]])
 
@@ -288,16 +327,9 @@ def from_scratch(shared: SharedData, seed: int, settings: Settings) -> Outcome:
         ModelConfig.preset(size) if isinstance(size, str) else ModelConfig.from_dict(size)
     )
     model = LanguageModel(model_config, seed=seed)
-    encoded = _pretraining(shared, layout, exposure=int(settings["exposure"]), seed=seed)
-    all_tokens = EncodedRows(encoded.ids, np.ones(len(encoded.ids), bool), encoded.offsets)
-    pretraining = TrainConfig(
-        order="shuffle",
-        epochs=PRETRAIN_EPOCHS,
-        learning_rate=float(settings["pretrain_lr"]),
-        schedule="minimind",
-        seed=seed,
-    )
-    for _ in train(model, all_tokens, pretraining):
+    rows = _pretraining(shared, layout, exposure=int(settings["exposure"]), seed=seed)
+    rate = float(settings["pretrain_lr"])
+    for _ in bases.pretrain(model, rows, learning_rate=rate, seed=seed):
         pass
     session = TrainingSession(
         model, shared.data(layout), config_of(settings, seed), probes=probes_of(shared)
@@ -308,9 +340,7 @@ def from_scratch(shared: SharedData, seed: int, settings: Settings) -> Outcome:
 
 def _pretraining(shared: SharedData, layout: Layout, *, exposure: int, seed: int) -> EncodedRows:
     """The Chinese of data/pretrain.jsonl and, of each other domain, `exposure` unused ones."""
-    others = {c.messages for domain in OFF_DOMAIN for c in layouts.corpus(domain)}
-    pretrain = read(shipped.folder() / "pretrain.jsonl")
-    chosen = [c for c in pretrain if c.messages not in others]
+    chosen = bases.chinese_of_pretraining()
     used, rng = {c.messages for c in layout.conversations}, np.random.default_rng([seed, 4])
     for domain in OFF_DOMAIN:
         unused = [c for c in shared.pool[domain] if c.messages not in used]

@@ -91,6 +91,7 @@ class TrainingSession:
         """What was recorded, with the layout's ground truth and the probes as they are now."""
         more: dict[str, Any] = {"rows": len(self.data), **(info or {})}
         if layout is not None:
+            more["family"] = layout.family
             more["segments"] = [vars(segment) for segment in layout.segments]
         more["probes_after"] = {n: mean_loss(self.model, rows) for n, rows in self.probes.items()}
         return Run(run_info(self.model, self.config, more=more), tuple(self.records))
