@@ -27,6 +27,7 @@ from minimind_lite.loss import token_cross_entropy
 from minimind_lite.plots.token_view import pieces
 from minimind_lite.records import Run, StepRecord
 from minimind_lite.rows import pack
+from minimind_lite.science.decomposition import Terms
 from minimind_lite.segments import MAIN, domains
 
 MAX_SHOWN = 24  # conversations of a step whose tokens are worked out and shown: the hardest
@@ -83,6 +84,13 @@ class OpenedStep:
         tokens = np.array([c.tokens for c in self.conversations])
         columns = zip(*(c.losses for c in self.conversations))
         return Losses(*(_mean(np.array(losses), tokens) for losses in columns))
+
+    def terms(self) -> Terms:
+        """What its height over the Chinese conversations before is made of; NaN without any."""
+        mean, before = self.mean(), self.baseline
+        return Terms.of_losses(
+            new=mean.here, last=before.here, frozen_new=mean.base, frozen_last=before.base
+        )
 
 
 def _mean(losses: np.ndarray, tokens: np.ndarray) -> float:

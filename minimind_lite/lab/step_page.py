@@ -85,6 +85,7 @@ def step_page(step: OpenedStep, *, language: str = "en") -> str:
     values = {
         "heading": heading,
         "conclusion": conclusion(step, language=language),
+        "terms": terms_line(step, language=language),
         "hidden": say(language, "inspect.hidden", shown=len(shown), hidden=hidden) * bool(hidden),
         "shades": [(say(language, "inspect.from", nats=nats), _shade(nats)) for nats, _ in SHADES],
         "first_shade": SHADES[0][0],
@@ -125,6 +126,24 @@ def conclusion(step: OpenedStep, *, language: str = "en") -> str:
     )
 
 
+def terms_line(step: OpenedStep, *, language: str = "en") -> str:
+    """The step's height as a sum of its terms, rounded so that it adds up; empty without one."""
+    terms = step.terms()
+    if np.isnan(terms.height):
+        return ""
+    shown = terms.rounded()
+    change = "forgotten" if shown.transferred > 0 else "transferred"
+    return say(
+        language,
+        "inspect.terms",
+        height=f"{shown.height:+z.2f}",
+        unfamiliar=f"{shown.unfamiliar:+z.2f}",
+        transferred=_signed(shown.transferred),
+        change=say(language, f"inspect.{change}"),
+        specialized=_signed(shown.specialized),
+    )
+
+
 def number(loss: float, language: str) -> str:
     """A loss with two digits, or a dash."""
     return say(language, "inspect.none") if np.isnan(loss) else f"{loss:.2f}"
@@ -133,6 +152,11 @@ def number(loss: float, language: str) -> str:
 def beginning(text: str, characters: int) -> str:
     """The first characters of a text, on one line."""
     return text[:characters].replace("\n", " ⏎ ") + "…" * (len(text) > characters)
+
+
+def _signed(value: float) -> str:
+    """A term inside a sum: "- 0.17"."""
+    return f"{'-' if value < 0 else '+'} {abs(value):.2f}"
 
 
 def _conversation(c: OpenedConversation, language: str) -> dict[str, object]:

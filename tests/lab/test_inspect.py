@@ -21,7 +21,14 @@ from minimind_lite.lab.inspect import (
     Piece,
     Turn,
 )
-from minimind_lite.lab.step_page import UNDERLINED, UNFOLDED, conclusion, open_step, step_page
+from minimind_lite.lab.step_page import (
+    UNDERLINED,
+    UNFOLDED,
+    conclusion,
+    open_step,
+    step_page,
+    terms_line,
+)
 from minimind_lite.records import Run, StepRecord
 from minimind_lite.rows import EncodedRows
 from minimind_lite.science.reproduce import recorded_run
@@ -94,7 +101,7 @@ class Page(HTMLParser):
             self.rows.append([])
         elif tag in ("td", "th"):
             self.rows[-1].append("")
-        elif tag == "details":
+        elif tag == "details" and self.rows:  # those before the table explain words
             self.conversations.append({"open": ("open", None) in attrs, "titles": []})
         elif tag == "u":
             self.conversations[-1]["titles"].append(dict(attrs)["title"])
@@ -394,6 +401,57 @@ def test_without_a_baseline_the_conclusion_gives_the_bare_numbers():
 
 def test_a_frozen_model_s_excess_was_there_before(inspector, frozen):
     assert conclusion(inspector.open(frozen, CODE)).startswith("All of this step's excess")
+
+
+def terms_shown(line):
+    """The height and the three terms of a line, as numbers."""
+    parts = re.findall(r"([+-]) ?(\d+\.\d\d)", line)
+    return [float(figures) * (1 if sign == "+" else -1) for sign, figures in parts]
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("position", [1, ORDINARY, MIXED, CODE, CLASSICAL, 126, 138])
+def test_the_terms_that_are_shown_add_up_to_the_height_that_is_shown(
+    inspector, in_order, position, language
+):
+    step = inspector.open(in_order, position)
+    height, *terms = terms_shown(terms_line(step, language=language))
+    assert len(terms) == 3
+    assert sum(terms) == pytest.approx(height, abs=1e-9)
+    assert height == round(step.mean().here - step.baseline.here, 2)
+    assert terms[0] == pytest.approx(step.mean().base - step.baseline.base, abs=0.01)
+
+
+def test_the_line_of_terms_says_whether_training_helped():
+    """Base 5.0 before; training has brought that to 4.5, and these rows from 6 to 5.7 or to 6.2."""
+    helped = step_of(made((5.7, 6.0, 5.5)), baseline=(4.5, 5.0, 5.0))
+    assert terms_line(helped) == (
+        "+1.20 nats = +1.00 unfamiliar - 0.30 transferred + 0.50 specialized"
+    )
+    harmed = step_of(made((6.2, 6.0, 5.5)), baseline=(4.5, 5.0, 5.0))
+    assert terms_line(harmed) == (
+        "+1.70 nats = +1.00 unfamiliar + 0.20 forgotten + 0.50 specialized"
+    )
+    assert terms_line(harmed, language="zh") == "+1.70 nat = +1.00 陌生 + 0.20 遗忘 + 0.50 专精"
+
+
+def test_the_page_shows_the_line_and_explains_its_words(inspector, in_order):
+    step = inspector.open(in_order, CODE)
+    text = Page(step_page(step)).text
+    assert terms_line(step) in text
+    for word in ("Unfamiliar", "Transferred", "Forgotten", "Specialized"):
+        assert word in text
+
+
+def test_a_frozen_model_has_one_term_only(inspector, frozen):
+    _, _, *others = terms_shown(terms_line(inspector.open(frozen, CODE)))
+    assert others == [0.0, 0.0]
+
+
+def test_without_a_baseline_no_terms_are_shown():
+    step = step_of(made(), baseline=(float("nan"),) * 3)
+    assert terms_line(step) == ""
+    assert "nfamiliar" not in step_page(step)
 
 
 def test_an_unknown_language_is_refused():
