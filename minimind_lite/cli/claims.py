@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.quick:
         print(
             f"{len(board)} of {len(verdicts.CLAIMS)} claims can be looked at with these trials; "
-            "verdicts need five layouts (without --quick)."
+            "one layout decides on none (leave --quick out)."
         )
     if arguments.picture:
         arguments.picture.parent.mkdir(parents=True, exist_ok=True)
