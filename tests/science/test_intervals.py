@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minimind_lite.science import intervals
-from minimind_lite.science.intervals import Interval
+from minimind_lite.science.intervals import Counts, Interval
 
 numbers = st.lists(st.floats(-100, 100), min_size=2, max_size=8)
 
@@ -75,6 +75,83 @@ def test_one_seed_has_an_unbounded_interval():
     assert intervals.interval_over_seeds([1, 2, 3]) == intervals.mean_interval([1, 2, 3])
 
 
+def test_intervals_that_hold_together_by_hand():
+    # Three effects: each at 1 - 0.05/3 = 0.98333, t(0.99167, 4) = 3.9608 (R), half width
+    # 3.9608 sqrt(2.5 / 5) = 2.8007. Alone it would be 1.9632, as above.
+    level = intervals.level_of_each(3)
+    assert level == pytest.approx(0.983333, abs=1e-6) and intervals.level_of_each(1) == 0.95
+    first = intervals.mean_interval([1, 2, 3, 4, 5], level=level)
+    assert first.high == pytest.approx(3 + 2.8007, abs=1e-3)
+
+
+def test_intervals_that_hold_together_miss_one_in_twenty_times():
+    rng, level, draws = np.random.default_rng(1), intervals.level_of_each(4), 800
+    together = 0
+    for x in rng.normal(0, 1, size=(draws, 4, 5)):
+        together += all(
+            not intervals.mean_interval(values, level=level).excludes(0) for values in x
+        )
+    assert together / draws == pytest.approx(0.95, abs=0.025)
+
+
+# Layouts x base models
+
+
+def test_crossed_interval_by_hand():
+    # Layout means 2, 4, 6, base means 3, 5, mean 4, rest ±0.5, ∓0.5, 0:
+    # A = 2 (4 + 0 + 4) / 2 = 8, B = 3 (1 + 1) / 1 = 6, E = (4 · 0.25) / 2 = 0.5.
+    # Variance (8 + 6 - 0.5) / 6 = 2.25; df = 13.5² / (64/2 + 36/1 + 0.25/2) = 2.6752;
+    # t(0.975, 2.6752) = 3.4126 (between 4.3027 for 2 and 3.1824 for 3), half width 5.1189
+    table = np.array([[1.5, 2.5], [2.5, 5.5], [5.0, 7.0]])
+    got = intervals.crossed_interval(table)
+    assert (got.mean, got.n, got.bases) == (4, 3, 2)
+    assert got.high - got.mean == pytest.approx(got.mean - got.low)
+    assert got.high == pytest.approx(4 + 5.1189, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("layouts", "bases", "rest"),
+    [(1, 1, 1), (1, 0.3, 0.3), (0.3, 1, 0.3), (1, 0, 0.1), (0, 0, 1)],
+)
+def test_the_crossed_interval_covers_what_it_says(layouts, bases, rest):
+    """8 layouts x 3 bases, both random, each with its own spread: 0.95 or more, never less."""
+    rng, draws = np.random.default_rng(0), 600
+    inside = 0
+    for _ in range(draws):
+        table = rng.normal(0, layouts, (8, 1)) + rng.normal(0, bases, (1, 3))
+        table = table + rng.normal(0, rest, (8, 3))
+        inside += not intervals.crossed_interval(table).excludes(0)
+    assert inside / draws > 0.95 - 3 * (0.95 * 0.05 / draws) ** 0.5
+
+
+def test_a_t_interval_over_all_values_forgets_that_bases_are_few():
+    """Why the crossed one is needed: with 24 values of 3 bases it covers less than half."""
+    rng, draws = np.random.default_rng(0), 300
+    tables = rng.normal(0, 1, (draws, 1, 3)) + rng.normal(0, 0.1, (draws, 8, 3))
+    plain = [not intervals.mean_interval(table.ravel()).excludes(0) for table in tables]
+    assert np.mean(plain) < 0.6
+
+
+def test_bases_that_agree_leave_the_layouts_interval():
+    values = np.array([1.0, 2.0, 4.0, 5.0])
+    got = intervals.crossed_interval(np.column_stack([values, values, values]))
+    plain = intervals.mean_interval(values)
+    assert (got.low, got.high) == pytest.approx((plain.low, plain.high))
+    same = intervals.crossed_interval(np.full((4, 3), 0.5))
+    assert (same.low, same.mean, same.high) == (0.5, 0.5, 0.5)
+
+
+# Counts
+
+
+def test_a_count_shows_its_values():
+    flagged = Counts((5, 5, 4, 5, 5), of=5)
+    assert str(flagged) == "5, 5, 4, 5, 5 of 5" and str(Counts((0, 2))) == "0, 2"
+    assert (flagged.n, flagged.mean) == (5, 4.8)
+    assert flagged.above(3) and not flagged.above(4) and flagged.below(6) and not flagged.below(5)
+    assert not Counts((5,)).above(3) and not Counts((0,)).below(1)
+
+
 def test_words():
     interval = Interval(1.0, 0.5, 1.5, 5)
     assert interval.excludes(0) and interval.excludes(1.6) and not interval.excludes(0.5)
@@ -104,6 +181,10 @@ def test_as_text():
         (
             lambda: intervals.mean_interval([1, 2], level=95),
             "level must lie between 0 and 1, got 95",
+        ),
+        (
+            lambda: intervals.crossed_interval(np.zeros((3, 1))),
+            r"two layouts and two bases at least, got shape \(3, 1\)",
         ),
     ],
 )
