@@ -106,12 +106,15 @@ def slopes(responses: Sequence[Response], field: str, *, domain: str) -> dict[st
     return {"rate": float(rate), "length": float(length)}
 
 
-def with_distance(
-    responses: Sequence[Response], field: str, *, divergence: Mapping[str, float]
+def slope_over_domains(
+    responses: Sequence[Response], field: str, *, against: Mapping[str, float]
 ) -> float:
-    """Slope of a domain's mean `field` on its `divergence` from Chinese (bits), nats for a bit."""
+    """Slope of a domain's mean `field` on a property of the domains, in one layout.
+
+    `against`: its divergence from Chinese, say, or the height of its spike.
+    """
     means = [
         np.mean([getattr(response, field) for response in responses if response.domain == domain])
-        for domain in divergence
+        for domain in against
     ]
-    return float(np.polyfit(list(divergence.values()), means, 1)[0])
+    return float(np.polyfit(list(against.values()), means, 1)[0])

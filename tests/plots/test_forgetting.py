@@ -122,6 +122,21 @@ def test_doses_double_along_the_axis():
     assert smallest_letter(plot) >= 11 and plot.png()
 
 
+def test_settings_of_an_optimizer_are_joined_in_the_order_of_what_they_learn():
+    points = {
+        "sgd 0.1": (interval(0.3), interval(40.0)),
+        "sgd 0.05": (interval(0.1), interval(60.0)),
+        "adam 5e-4": (interval(0.2), interval(50.0)),
+    }
+    plot = forgetting.against_learning(points, ylabel="half-life", title="Speed")
+    ax = plot.figure.axes[0]
+    assert list(ax.lines[0].get_xdata()) == [0.1, 0.3]
+    assert list(ax.lines[0].get_ydata()) == [60.0, 40.0]
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["sgd", "adam"]
+    assert "sgd 0.1 learnt +0.30 [0.29, 0.31], +40.00 [39.99, 40.01]; sgd 0.05" in plot.summary
+    assert smallest_letter(plot) >= 11 and plot.png()
+
+
 def test_look_alikes_have_a_row_for_each_pair():
     plot = forgetting.look_alikes(
         {"same": {"a": FILE, "b": SHUFFLED}, "other": {"c": FILE, "d": FILE}}, title="Alike"

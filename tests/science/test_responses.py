@@ -89,5 +89,5 @@ def test_slopes_are_those_of_the_law():
 
 
 def test_the_dent_falls_with_distance():
-    slope = responses.with_distance(LAYOUTS[0], "dent", divergence=DISTANCE)
+    slope = responses.slope_over_domains(LAYOUTS[0], "dent", against=DISTANCE)
     assert slope == pytest.approx(-1.0)
