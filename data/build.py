@@ -3,6 +3,7 @@
     python data/build.py            rebuild it all (about five minutes on two cores)
     python data/build.py --files    only the text files and the tokenizer (seconds)
     python data/build.py --lab      only the recorded runs of the Spike Lab that are missing
+    python data/build.py --bases    only the base models of the experiments, into my_work/bases/
     python data/build.py --verify   replay what other code recorded for the lab
     python data/build.py --check    rebuild into a temporary folder and compare with what is here
 
@@ -37,10 +38,10 @@ from minimind_lite.files.tokenizer import load_tokenizer, train_tokenizer
 from minimind_lite.lab import plan, recordings
 from minimind_lite.model import LanguageModel
 from minimind_lite.parallel import available_cores
-from minimind_lite.rows import EncodedRows
-from minimind_lite.science import layouts, replay, runner
-from minimind_lite.science.layouts import CHINESE, OFF_DOMAIN
+from minimind_lite.science import bases, layouts, replay, runner
+from minimind_lite.science.layouts import OFF_DOMAIN
 from minimind_lite.science.store import Store
+from minimind_lite.segments import CHINESE
 
 DATA = Path(__file__).resolve().parent
 SEED = 173  # the issue in which the spikes were first reported
@@ -48,14 +49,7 @@ PROBES = 36  # held-out conversations of each domain
 PRETRAIN_CHINESE = 552  # conversations that the base models learn Chinese from
 PRETRAIN_OFF_DOMAIN = 2  # and of each other domain: enough to know the alphabet
 NEAR_DUPLICATE = 0.6  # Jaccard similarity of character 5-grams
-BASES = {
-    "nano": TrainConfig(
-        order="shuffle", epochs=10, learning_rate=3e-3, schedule="minimind", seed=SEED
-    ),
-    "lite": TrainConfig(
-        order="shuffle", epochs=10, learning_rate=2e-3, schedule="minimind", seed=SEED
-    ),
-}
+BASES = {"nano": 3e-3, "lite": 2e-3}  # learning rate of pretraining
 TEXT_FILES = ("pretrain.jsonl", "sft.jsonl", "sft.blocks.json", "probes.jsonl", "tokenizer.json")
 
 
@@ -165,16 +159,22 @@ def _write(path: Path, text: str) -> None:
 
 def build_base(name: str, out: Path) -> None:
     """Pretrain one base model on every token of pretrain.jsonl and write it in fp16."""
-    config, shape = BASES[name], ModelConfig.preset(name)
+    shape = ModelConfig.preset(name)
     chat = Chat(load_tokenizer(out / "tokenizer.json"))
-    encoded = chat.encode_rows(jsonl.read(out / "pretrain.jsonl"), shape.max_seq_len)
-    data = EncodedRows(encoded.ids, np.ones(len(encoded.ids), bool), encoded.offsets)
+    data = chat.encode_rows(jsonl.read(out / "pretrain.jsonl"), shape.max_seq_len)
     model = LanguageModel(shape, seed=SEED)
-    total = config.total_steps(len(data))
-    with tqdm(trainer.train(model, data, config), total=total, desc=f"base {name}") as steps:
-        for record in steps:
-            steps.set_postfix(loss=f"{record.loss:.3f}")
+    steps = bases.pretrain(model, data, learning_rate=BASES[name], seed=SEED)
+    total = bases.EPOCHS * -(-len(data) // TrainConfig().batch_size)
+    with tqdm(steps, total=total, desc=f"base {name}") as records:
+        for record in records:
+            records.set_postfix(loss=f"{record.loss:.3f}")
     model_file.save_model(out / f"base_{name}.safetensors", model, dtype=torch.float16)
+
+
+def build_bases() -> None:
+    """Pretrain the base models of the experiments that are not in their cache."""
+    for name in tqdm(bases.BASES, desc="bases of the experiments"):
+        bases.base_model(name)
 
 
 def build_lab() -> None:
@@ -230,14 +230,16 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     choice = parser.add_mutually_exclusive_group()
-    for name in ("files", "lab", "verify", "check"):
+    for name in ("files", "lab", "bases", "verify", "check"):
         choice.add_argument(f"--{name}", action="store_true", help="see above")
     arguments = parser.parse_args()
     if arguments.check:
         return min(check(), 1)
     if arguments.verify:
         return min(verify_lab(), 1)
-    everything = not (arguments.files or arguments.lab)
+    if arguments.bases:
+        build_bases()
+    everything = not (arguments.files or arguments.lab or arguments.bases)
     if arguments.files or everything:
         build_text(DATA)
     if everything:

@@ -84,12 +84,18 @@ E1 = Experiment(
         pass_of("frozen", {"optimizer": "none"}, cost=0.35),
         pass_of("shuffled", {"order": "shuffle"}, {"probe": True}, cost=1.15),
         *(
-            pass_of(f"{order}, {base}", config, {"model": base} | more, cost=1.15, quick=False)
+            pass_of(
+                f"{order}, {base}",
+                config,
+                {"model": base} if config is FROZEN else {"model": base, "probe": True},
+                cost=1.15,
+                quick=False,
+            )
             for base in OTHER_BASES
-            for order, config, more in (
-                ("file", {}, {"probe": True}),
-                ("frozen", FROZEN, {}),
-                ("shuffled", {"order": "shuffle"}, {"probe": True}),
+            for order, config in (
+                ("file", {}),
+                ("frozen", FROZEN),
+                ("shuffled", {"order": "shuffle"}),
             )
         ),
     ),

@@ -96,16 +96,16 @@ E17 = Experiment(
     "A height is unfamiliar + transferred or forgotten + specialized, always. Inside a long block "
     "the excess decays with the optimizer; the first batch does not know the optimizer.",
     (
-        pass_of("blocks, file", {}, BLOCKS | {"probe": True}, cost=1.5),
+        pass_of("blocks, file", {}, {**BLOCKS, "probe": True}, cost=1.5),
         pass_of("blocks, frozen", FROZEN, BLOCKS, cost=0.5),
-        pass_of("blocks, shuffled", {"order": "shuffle"}, BLOCKS | {"probe": True}, cost=1.5),
+        pass_of("blocks, shuffled", {"order": "shuffle"}, {**BLOCKS, "probe": True}, cost=1.5),
         *(
-            pass_of(f"blocks, {order}, {base}", config, BLOCKS | {"model": base}, quick=False)
+            pass_of(f"blocks, {order}, {base}", config, {**BLOCKS, "model": base}, quick=False)
             for base in OTHER_BASES
             for order, config in (("file", {}), ("frozen", FROZEN))
         ),
         *(
-            pass_of(f"blocks, {name}", config, BLOCKS | {"probe": True}, cost=1.5, quick=False)
+            pass_of(f"blocks, {name}", config, {**BLOCKS, "probe": True}, cost=1.5, quick=False)
             for name, config in OPTIMIZERS.items()
         ),
     ),
@@ -118,7 +118,7 @@ def _of_length(exposure: str, length: int, order: str, config: Settings) -> Vari
     return pass_of(
         name,
         config,
-        BLOCKS | settings,
+        {**BLOCKS, **settings},
         cost=round(cost if order == "file" else cost / 3, 1),
         quick=(exposure, length) == ("shipped", 64),
     )

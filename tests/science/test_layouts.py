@@ -234,3 +234,53 @@ def test_lay_out_uses_every_chinese_row_once_and_in_order(sizes, first_gap, gap,
 def test_what_can_not_be_laid_out_is_said(pool, settings_, message):
     with pytest.raises(ValueError, match=message):
         layouts.draw(0, pool=pool, **settings_)
+
+
+# Long-block files
+
+
+@given(seed=seeds, length=st.none() | st.integers(1, 600), reserved=st.integers(0, 200))
+@FEW
+def test_a_block_holds_one_domain_and_no_row_twice(pool, seed, length, reserved):
+    layout = layouts.draw_blocks(seed, pool=pool, length=length, reserved=reserved)
+    assert sorted(s.domain for s in layout.segments) == sorted(pool)
+    stops = [0, *(s.stop for s in layout.segments)]
+    assert [s.start for s in layout.segments] == stops[:-1] and stops[-1] == len(layout)
+    for segment in layout.segments:
+        available = len(pool[segment.domain])
+        if segment.domain in layouts.CHINESE:
+            available -= reserved
+        assert len(segment) == min(length or available, available)
+        inside = layout.conversations[segment.start : segment.stop]
+        assert {Path(c.file).stem for c in inside} == {segment.domain}
+        lines = {c.line for c in inside}
+        first_reserved = [c.line for c in pool[segment.domain]][available:]
+        assert len(lines) == len(inside) and not lines & set(first_reserved)
+    assert layout.family == "blocks"
+    assert len(set(layout.rows.tolist())) == len(layout)
+
+
+def test_a_seed_draws_the_order_of_the_blocks_and_their_rows(pool):
+    a, b = (layouts.draw_blocks(seed, pool=pool) for seed in (0, 1))
+    assert [s.domain for s in a.segments] != [s.domain for s in b.segments]
+    again = layouts.draw_blocks(0, pool=pool)
+    assert again.rows.tolist() == a.rows.tolist() and again.segments == a.segments
+    shorter = layouts.draw_blocks(0, pool=pool, length=64)
+    assert [s.domain for s in shorter.segments] == [s.domain for s in a.segments]
+
+
+def test_rows_of_the_pool_are_the_conversations(pool):
+    layout = layouts.draw_blocks(3, pool=pool, length=40)
+    flat = [c for rows in pool.values() for c in rows]
+    assert [flat[i] for i in layout.rows] == list(layout.conversations)
+
+
+def test_off_domain_are_the_blocks_that_are_not_chinese(pool):
+    layout = layouts.draw_blocks(0, pool=pool, length=10)
+    chinese = np.isin(layout.domains.astype(str), layouts.CHINESE)
+    assert layout.off_domain().tolist() == (~chinese).tolist()
+
+
+def test_a_block_without_a_row_is_refused(pool):
+    with pytest.raises(ValueError, match="at least one row, got length 0"):
+        layouts.draw_blocks(0, pool=pool, length=0)

@@ -7,7 +7,8 @@ from science.toy import SEGMENTS, N, ToyData, base_model, losses_of, rows_of
 from minimind_lite.config import TrainConfig
 from minimind_lite.files import shipped
 from minimind_lite.optimizer import learning_rate
-from minimind_lite.science import layouts, procedures
+from minimind_lite.science import bases, layouts, procedures
+from minimind_lite.science.training_session import TrainingSession
 from minimind_lite.segments import Segment
 from minimind_lite.trainer import mean_loss
 
@@ -39,6 +40,43 @@ def test_a_pass_reads_the_layout_once_and_knows_where_the_segments_are():
     assert run.info["segments"] == [vars(s) for s in SEGMENTS]
     assert run.probe("zh")[0].tolist() == [0]  # every 320 conversations
     assert set(run.info["probes_after"]) == {"zh", "en"}
+
+
+def test_probes_are_close_around_segments_and_sparse_elsewhere():
+    segment = Segment("en", 640, 656)  # step 40
+    world = ToyData(n=1280, segments=(segment,))
+    layout = world.layout(0)
+    session = TrainingSession(
+        base_model(), world.data(layout), TrainConfig(optimizer="none"), probes=world.probes
+    )
+    procedures.probe_around_segments(session, layout)
+    measured = [r.step for r in session.records if r.probes]
+    assert measured == [0, 20, *range(36, 61, 2)]  # 40 - 4 to 41 + 20, then 80 is past the end
+    assert [r.step for r in session.records] == list(range(80))
+
+
+def test_a_pass_may_begin_from_another_base_and_read_long_blocks(monkeypatch):
+    asked = []
+    monkeypatch.setattr(bases, "base_model", lambda name: asked.append(name) or base_model())
+    drawn = WORLD.layout(0)
+    monkeypatch.setattr(
+        layouts, "draw_blocks", lambda seed, **named: asked.append((seed, named)) or drawn
+    )
+    world = ToyData()
+    world.pool = {}
+    settings = {"family": "blocks", "length": 9, "reserved": 3, "model": "low"}
+    procedures.one_pass(world, 4, settings)
+    assert asked == [(4, {"pool": {}, "length": 9, "reserved": 3}), "low"]
+
+
+def test_an_arranged_pass_keeps_the_file_s_row_numbers():
+    run = one_pass(rows="thinly spread").run
+    rows = rows_of_run(run)
+    assert sorted(rows.tolist()) == list(range(N)) and rows.tolist() != list(range(N))
+    data = WORLD.data(WORLD.layout(0))
+    assert [r.tokens for r in run.records] == [
+        int(data.supervised()[r.rows].sum()) for r in run.records
+    ]
 
 
 def test_a_seed_is_that_of_layout_and_order():
@@ -253,10 +291,8 @@ def corpora(monkeypatch):
         return [Conversation((("user", what), ("assistant", str(i))), what, i, 0) for i in range(n)]
 
     code = made("code", 8)
-    monkeypatch.setattr(layouts, "OFF_DOMAIN", ("code",))
     monkeypatch.setattr(procedures, "OFF_DOMAIN", ("code",))
-    monkeypatch.setattr(layouts, "corpus", lambda domain: code)
-    monkeypatch.setattr(procedures, "read", lambda path: [*made("zh", 3), code[0]])
+    monkeypatch.setattr(bases, "chinese_of_pretraining", lambda: made("zh", 3))
     encoded = []
 
     def encode_many(chat, conversations, *, max_len):

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from science.toy import records_of
 
@@ -181,5 +182,18 @@ def test_code_that_changed_after_a_verification_is_other_code_again(tmp_path):
 
 
 def test_what_comes_with_the_project():
-    assert stores.recorded("claims").seeds("E1", "file") == [0, 1, 2, 3, 4]
+    assert stores.recorded("claims").seeds("E1", "file") == list(range(8))
     assert 0 in stores.recorded("lab").seeds("runs", "default")
+
+
+def test_floats_are_stored_so_that_they_are_small_and_come_back_the_same(tmp_path):
+    store = Store(tmp_path)
+    losses = np.random.default_rng(0).normal(5, 0.1, size=4000)
+    run = Run({}, tuple(records_of(losses.tolist())))
+    store.add("T1", A, 0, outcome=Outcome(run), code="code")
+    assert store.get("T1", "a", 0).run.loss.tolist() == losses.tolist()
+    stored = pq.ParquetFile(tmp_path / "T1.parquet").metadata.row_group(0)
+    columns = [stored.column(i) for i in range(stored.num_columns)]
+    [loss] = [c for c in columns if c.path_in_schema == "run/loss.list.element"]
+    assert "BYTE_STREAM_SPLIT" in loss.encodings
+    assert loss.total_compressed_size < 0.9 * 8 * len(losses)
