@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from minimind_lite.science import decomposition, evidence, forgetting
+from minimind_lite.science.rules import HARM
 from minimind_lite.science.store import Trial
 from minimind_lite.segments import LARGE, MAIN
 
@@ -154,9 +155,9 @@ def learnt(trial: Trial) -> float:
 
 
 def costs_more(trial: Trial, shuffled: Trial) -> float:
-    """1 where off-domain held-out loss ends more than 0.1 nats above the shuffled pass's."""
+    """1 where off-domain held-out loss ends more than HARM above the shuffled pass's, else 0."""
     price = evidence.change(evidence.held_out_off_domain)(trial, shuffled)
-    return float(price > 0.1)
+    return float(price > HARM)
 
 
 def specialized(trained: Trial, frozen: Trial) -> float:

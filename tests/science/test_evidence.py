@@ -11,7 +11,7 @@ from minimind_lite.records import Run
 from minimind_lite.science import evidence as ev
 from minimind_lite.science import law_checks, segment_metrics
 from minimind_lite.science.evidence import Evidence, change
-from minimind_lite.science.intervals import mean_interval
+from minimind_lite.science.intervals import Counts, crossed_interval, mean_interval
 from minimind_lite.science.segment_metrics import Reading
 from minimind_lite.science.store import MissingTrials, Store, Trial
 from minimind_lite.science.trials import Variant
@@ -58,6 +58,30 @@ def test_a_change_is_the_first_trial_minus_the_second(tmp_path):
     assert interval.mean == 2 - 10 and interval.n == 1
 
 
+def test_base_models_are_crossed_with_layouts(tmp_path):
+    store, twice = Store(tmp_path), lambda t: float(t.values["twice"])
+    for i, name in enumerate(("a", "a, nano-1", "a, nano-2")):
+        variant = Variant(name, A.procedure, {"x": i})
+        for seed in (0, 1, 2) if i else (0, 1, 2, 3):
+            record(store, variant, seed)
+    got = Evidence(store).over_bases(twice, ("T1", "a"), level=0.9)
+    table = np.array([[0.0, 2.0, 4.0]] * 3)
+    assert got == crossed_interval(table, level=0.9) and (got.n, got.bases) == (3, 3)
+    one = Evidence(store, seeds=(3,)).over_bases(twice, ("T1", "a"))
+    assert one == Evidence(store, seeds=(3,)).over_seeds(twice, ("T1", "a"))
+    with pytest.raises(MissingTrials, match="T1 'b, nano-2'"):
+        record(store, Variant("b", A.procedure, {"x": 1}), 0)
+        record(store, Variant("b", A.procedure, {"x": 1}), 1)
+        Evidence(store).over_bases(twice, ("T1", "b"))
+
+
+def test_counts_keep_their_values(tmp_path):
+    store, twice = Store(tmp_path), lambda t: float(t.values["twice"])
+    record(store, A, 0)
+    record(store, A, 3)
+    assert Evidence(store).counts(twice, ("T1", "a"), of=5) == Counts((2, 2), of=5)
+
+
 def test_a_replaced_trial_is_never_served_from_memory(tmp_path):
     """It used to be, for ever: the memory was the module's, and knew no content."""
     store = Store(tmp_path)
@@ -100,17 +124,6 @@ def test_means_are_over_the_large_segments():
     assert ev.height(t) == 2.0 and ev.mean_height_inside(t) == 1.0
     assert ev.recovery(t) == 8.0 and ev.harm(t) == 0.0
     assert ev.flagged(t) == 3.0  # of all five
-    assert (
-        ev.height_of_unseen(
-            with_readings(
-                **{
-                    k: reading(height=h)
-                    for k, h in {"code": 1.0, "en": 2.0, "math": 6.0, "zh_classical": 50.0}.items()
-                }
-            )
-        )
-        == 3.0
-    )
 
 
 def test_values_of_a_pulse():
@@ -153,27 +166,6 @@ def test_a_replay_s_change_is_that_of_equal_steps_with_equal_rows():
     assert np.isnan(ev.change_on_replay(trial(Run({}, tuple(records)))))
 
 
-def test_values_of_the_audit_and_of_the_sort_keys():
-    used = {"weights": 10, "gradients": 10, "optimizer": 20, "activations": {"1": 5, "16": 60}}
-    audit = trial(bytes=used, gradient_difference=1e-12)
-    assert ev.activations_saved(audit) == 5 / 60 and ev.memory_saved(audit) == 45 / 100
-    assert ev.log_gradient_difference(audit) == pytest.approx(-12)
-    keys = trial(
-        explained={"domain": 0.7, "answer length": 0.1}, divergence={"code": 0.9, "en": 0.1}
-    )
-    assert ev.explained_by_domain(keys) == 0.7
-    assert ev.explained_by_domain_over_length(keys) == pytest.approx(0.6)
-    falling = with_readings(code=reading(height=1.0), en=reading(height=2.0))
-    assert ev.rank_correlation(keys, falling) == pytest.approx(-1.0)
-
-
-def test_the_distance_of_the_means_passes_over_micro_batches_without_tokens():
-    run = run_of([2.0, 4.0])
-    micro = (np.array([1.0, 4.0]), np.array([4.5, np.nan]))
-    records = tuple(replace(r, micro_losses=m) for r, m in zip(run.records, micro))
-    assert ev.distance_of_means(trial(Run({}, records))) == 0.5
-
-
 # One estimator
 
 
@@ -188,14 +180,6 @@ def test_claims_and_lesson_measure_visibility_with_one_function():
         assert claims.noise == lesson["noise"]
         assert claims.height == pytest.approx(lesson["height"], rel=0.1)
         assert claims.z == pytest.approx(lesson["z"], rel=0.1)
-
-
-def test_differences_of_visibility_are_those_of_its_parts():
-    frozen = RECORDS.trial("E1", "frozen", 0)
-    at = {size: ev.visibility_at(frozen, size) for size in (4, 16, 64, 256)}
-    assert ev.height_at_256_over_16(frozen) == at[256].height - at[16].height < 0
-    assert ev.z_at_64_over_4(frozen) == at[64].z - at[4].z > 0
-    assert ev.noise_at_4_over_64(frozen) == at[4].noise - at[64].noise > 0
 
 
 def test_losses_sorted_back_are_read_like_any_curve():

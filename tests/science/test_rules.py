@@ -274,6 +274,11 @@ def test_every_word_of_a_verdict_comes_out_of_some_rule():
     assert outcomes == {SUPPORTED, PART, NOT_SUPPORTED, CONTRADICTED, NOT_HERE, UNCLEAR}
 
 
+def test_a_claim_names_its_part_where_its_rule_can_say_in_part():
+    in_part = {claim for claim, (_, cases) in CASES.items() if PART in [o for _, o in cases]}
+    assert in_part == {claim.id for claim in CLAIMS if claim.part}
+
+
 def test_two_conditions_at_once_tell_nothing():
     assert rules.decide(supported=True, contrary=True) == UNCLEAR == rules.decide()
     assert rules.decide(part=True, nothing=True) == PART
