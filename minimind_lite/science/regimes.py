@@ -17,15 +17,15 @@ import numpy as np
 from minimind_lite import segments, spikes
 from minimind_lite.records import Run
 from minimind_lite.science import decomposition
+from minimind_lite.science.bases import BASES, Base
 from minimind_lite.science.decomposition import TERMS, Boundary, Terms
 from minimind_lite.science.evidence import OTHER_BASES, Evidence, Which
+from minimind_lite.science.harm_experiments import EXPOSURES, LENGTHS
 from minimind_lite.science.intervals import Interval, interval_over_seeds
 from minimind_lite.science.store import MissingTrials
 from minimind_lite.segments import CHINESE, MAIN, Segment
 
-EXPOSURES = ("low", "shipped", "high")  # of the base model to Chinese, in pretraining
-LENGTHS = ("64", "128", "250", "whole")  # rows of a block
-BASES = ("", *(f", {base}" for base in OTHER_BASES))  # after the names of variants
+SAME_KIND = ("", *(f", {base}" for base in OTHER_BASES))  # bases, behind the names of variants
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def mean_terms(terms: Sequence[Terms]) -> Terms:
 def by_segment(
     evidence: Evidence, trained: Which, frozen: Which, *, ends: bool = False
 ) -> dict[str, TermIntervals]:
-    """The terms where each segment or block starts, or where it `ends`, by its label.
+    """The terms where each segment or block starts, or where it `ends`, by label; tallest first.
 
     Over the seeds that have such a boundary; the first block of a file has no start. Raises
     `MissingTrials` where no seed has both.
@@ -77,7 +77,8 @@ def by_segment(
             segment = boundary.before if ends else boundary.after
             if segment in listed:
                 per_label.setdefault(segment.label, []).append(boundary.terms)
-    return {label: TermIntervals.over_seeds(terms) for label, terms in per_label.items()}
+    table = {label: TermIntervals.over_seeds(terms) for label, terms in per_label.items()}
+    return dict(sorted(table.items(), key=lambda item: -item[1].height.mean))
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ class Regime:
     """One kind of file under one kind of base model."""
 
     exposure: str  # one of EXPOSURES
-    length: str  # one of LENGTHS
+    chinese: int  # Chinese conversations that this base model has read in pretraining
+    length: int  # one of LENGTHS: conversations of a block, at most
     boundaries: TermIntervals  # over all boundaries
     spikes: TermIntervals | None  # over those that rise by MIN_HEIGHT; None where none does
     n_boundaries: float  # of a file, mean over the seeds
@@ -111,12 +113,14 @@ def regime_map(evidence: Evidence) -> list[Regime]:
     return regimes
 
 
-def _regime(exposure: str, length: str, files: Sequence[Sequence[Boundary]]) -> Regime:
+def _regime(exposure: str, length: int, files: Sequence[Sequence[Boundary]]) -> Regime:
     all_terms = [[boundary.terms for boundary in boundaries] for boundaries in files]
     rising = [[t for t in terms if t.height >= spikes.MIN_HEIGHT] for terms in all_terms]
     of_spikes = [mean_terms(terms) for terms in rising if terms]
+    base = BASES.get(EXPOSURES[exposure], Base(seed=0))  # else the shipped one: as by default
     return Regime(
         exposure,
+        base.chinese + len(CHINESE) * base.reserved,
         length,
         boundaries=TermIntervals.over_seeds([mean_terms(terms) for terms in all_terms]),
         spikes=TermIntervals.over_seeds(of_spikes) if of_spikes else None,
@@ -167,8 +171,8 @@ def frozen_against_trained(evidence: Evidence) -> dict[str, list[Point]]:
     What is not recorded is left out.
     """
     pairs = {
-        "mixed": [("E1", f"file{base}", f"frozen{base}") for base in BASES],
-        "blocks": [("E17", f"blocks, file{base}", f"blocks, frozen{base}") for base in BASES]
+        "mixed": [("E1", f"file{base}", f"frozen{base}") for base in SAME_KIND],
+        "blocks": [("E17", f"blocks, file{base}", f"blocks, frozen{base}") for base in SAME_KIND]
         + [("E18", f"{e} {n} file", f"{e} {n} frozen") for e in EXPOSURES for n in LENGTHS],
     }
     return {
