@@ -21,7 +21,7 @@ from minimind_lite.science.bases import BASES, Base
 from minimind_lite.science.decomposition import TERMS, Boundary, Terms
 from minimind_lite.science.evidence import OTHER_BASES, Evidence, Which
 from minimind_lite.science.harm_experiments import EXPOSURES, LENGTHS
-from minimind_lite.science.intervals import Interval, interval_over_seeds
+from minimind_lite.science.intervals import Interval, crossed_interval, interval_over_seeds
 from minimind_lite.science.store import MissingTrials
 from minimind_lite.segments import CHINESE, MAIN, Segment
 
@@ -40,11 +40,17 @@ class TermIntervals:
 
     @classmethod
     def over_seeds(cls, per_seed: Sequence[Terms]) -> TermIntervals:
-        """From one value of each term a seed."""
-        values = np.array([astuple(terms) for terms in per_seed])  # (seeds, 4)
-        second, first = np.argsort(values[:, 1:].mean(axis=0))[-2:] + 1
-        height, *terms = (interval_over_seeds(column) for column in values.T)
-        lead = interval_over_seeds(values[:, first] - values[:, second])
+        """From the terms of each seed."""
+        return cls.over_bases([[terms] for terms in per_seed])
+
+    @classmethod
+    def over_bases(cls, per_seed: Sequence[Sequence[Terms]]) -> TermIntervals:
+        """From the terms of each base model in each seed; with several, over both."""
+        values = np.array([[astuple(terms) for terms in of_bases] for of_bases in per_seed])
+        means = values.mean(axis=(0, 1))
+        second, first = np.argsort(means[1:])[-2:] + 1
+        height, *terms = (_interval(values[..., i]) for i in range(len(means)))
+        lead = _interval(values[..., first] - values[..., second])
         return cls(height, terms[0], terms[1], terms[2], lead)
 
     @property
@@ -57,28 +63,52 @@ class TermIntervals:
         return getattr(self, name)
 
 
+def _interval(values: np.ndarray) -> Interval:
+    """Of values (seeds, bases)."""
+    if 1 in values.shape:
+        return interval_over_seeds(values.mean(axis=1))
+    return crossed_interval(values)
+
+
 def mean_terms(terms: Sequence[Terms]) -> Terms:
     """Their mean, each term by itself; the mean of the heights is still the sum."""
     return Terms(*np.mean([astuple(each) for each in terms], axis=0).tolist())
 
 
 def by_segment(
-    evidence: Evidence, trained: Which, frozen: Which, *, ends: bool = False
+    evidence: Evidence, trained: Which, frozen: Which, *, ends: bool = False, bases: bool = False
 ) -> dict[str, TermIntervals]:
     """The terms where each segment or block starts, or where it `ends`, by label; tallest first.
 
-    Over the seeds that have such a boundary; the first block of a file has no start. Raises
-    `MissingTrials` where no seed has both.
+    Over the seeds that have such a boundary; the first block of a file has no start. With `bases`,
+    over base models of other pretraining seeds as well. Raises `MissingTrials` where no seed has
+    all.
     """
-    per_label: dict[str, list[Terms]] = {}
-    for run, boundaries in _files(evidence, trained, frozen):
-        listed = segments.of_run(run)
-        for boundary in boundaries:
-            segment = boundary.before if ends else boundary.after
-            if segment in listed:
-                per_label.setdefault(segment.label, []).append(boundary.terms)
-    table = {label: TermIntervals.over_seeds(terms) for label, terms in per_label.items()}
+    pairs = [
+        ((trained[0], trained[1] + base), (frozen[0], frozen[1] + base))
+        for base in (SAME_KIND if bases else SAME_KIND[:1])
+    ]
+    per_label: dict[str, list[list[Terms]]] = {}
+    for seed in evidence.common(*(which for pair in pairs for which in pair)):
+        of_seed: dict[str, list[Terms]] = {}
+        for pair in pairs:
+            for label, terms in _of_segments(*_file(evidence, *pair, seed), ends=ends):
+                of_seed.setdefault(label, []).append(terms)
+        for label, of_bases in of_seed.items():
+            per_label.setdefault(label, []).append(of_bases)
+    table = {label: TermIntervals.over_bases(values) for label, values in per_label.items()}
     return dict(sorted(table.items(), key=lambda item: -item[1].height.mean))
+
+
+def _of_segments(
+    run: Run, boundaries: Sequence[Boundary], *, ends: bool
+) -> Iterator[tuple[str, Terms]]:
+    """Label and terms of the boundaries at which a listed segment starts or ends."""
+    listed = segments.of_run(run)
+    for boundary in boundaries:
+        segment = boundary.before if ends else boundary.after
+        if segment in listed:
+            yield segment.label, boundary.terms
 
 
 @dataclass(frozen=True)
@@ -102,9 +132,10 @@ def regime_map(evidence: Evidence) -> list[Regime]:
     regimes = []
     for exposure in EXPOSURES:
         for length in LENGTHS:
-            which = [("E18", f"{exposure} {length} {kind}") for kind in ("file", "frozen")]
-            if _recorded(evidence, *which):
-                files = [boundaries for _, boundaries in _files(evidence, *which)]
+            file, frozen = (("E18", f"{exposure} {length} {kind}") for kind in ("file", "frozen"))
+            if _recorded(evidence, file, frozen):
+                seeds = evidence.common(file, frozen)
+                files = [_file(evidence, file, frozen, seed)[1] for seed in seeds]
                 regimes.append(_regime(exposure, length, files))
     if not regimes:
         raise MissingTrials(
@@ -245,10 +276,9 @@ def _recorded(evidence: Evidence, *which: Which) -> bool:
         return False
 
 
-def _files(
-    evidence: Evidence, trained: Which, frozen: Which
-) -> Iterator[tuple[Run, list[Boundary]]]:
-    """Every layout that has both: its trained run and the boundaries."""
-    for seed in evidence.common(trained, frozen):
-        run = evidence.trial(*trained, seed).run
-        yield run, decomposition.at_boundaries(run, evidence.trial(*frozen, seed).run)
+def _file(
+    evidence: Evidence, trained: Which, frozen: Which, seed: int
+) -> tuple[Run, list[Boundary]]:
+    """The trained run of a layout, and its boundaries."""
+    run = evidence.trial(*trained, seed).run
+    return run, decomposition.at_boundaries(run, evidence.trial(*frozen, seed).run)

@@ -13,7 +13,7 @@ from minimind_lite.science import evidence as ev
 from minimind_lite.science import regimes
 from minimind_lite.science.decomposition import TERMS, Terms, at_boundaries
 from minimind_lite.science.evidence import Evidence
-from minimind_lite.science.intervals import mean_interval
+from minimind_lite.science.intervals import crossed_interval, mean_interval
 from minimind_lite.science.procedures import one_pass
 from minimind_lite.science.regimes import Point, TermIntervals, fit, mean_terms, regime_map
 from minimind_lite.science.store import MissingTrials, Store
@@ -90,6 +90,25 @@ def test_chinese_rows_between_segments_have_no_row(store):
     for ends in (False, True):
         table = regimes.by_segment(Evidence(store), ("T", "file"), ("T", "frozen"), ends=ends)
         assert set(table) == {"code", "en_tiny"}
+
+
+def test_base_models_are_crossed_with_layouts_where_they_are_asked_for(store):
+    """Unfamiliarity differs between three bases by 0, 1 and 2 nats, and between layouts not."""
+    for i, base in enumerate(("", ", nano-1", ", nano-2")):
+        for seed in (0, 1, 2):
+            add(store, ("T", f"file{base}"), seed, (4.5, 5.75 + i, 5.0))
+            add(store, ("T", f"frozen{base}"), seed, (5.0, 6.0 + i, 5.0))
+    add(store, ("T", "file"), 3, (4.5, 9.75, 5.0))  # of one base only
+    add(store, ("T", "frozen"), 3, (5.0, 10.0, 5.0))
+    which = ("T", "file"), ("T", "frozen")
+    code = regimes.by_segment(Evidence(store), *which, bases=True)["code"]
+    assert code.unfamiliar == crossed_interval([[1.0, 2.0, 3.0]] * 3)
+    assert (code.unfamiliar.mean, code.unfamiliar.n, code.unfamiliar.bases) == (2.0, 3, 3)
+    one_layout = Evidence(store, seeds=(0,))
+    code = regimes.by_segment(one_layout, *which, bases=True)["code"]
+    assert (code.unfamiliar.mean, code.unfamiliar.low) == (2.0, -np.inf)
+    alone = regimes.by_segment(Evidence(store), *which)["code"]
+    assert alone.unfamiliar == mean_interval([1.0, 1.0, 1.0, 5.0])
 
 
 # Regimes
