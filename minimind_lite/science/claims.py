@@ -7,6 +7,7 @@ cases (`intervals.level_of_each`); those that stand beside are so each for itsel
 
 from __future__ import annotations
 
+import textwrap
 import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -182,12 +183,12 @@ def text(verdicts: list[Verdict]) -> str:
 def _in_lines(v: Verdict) -> list[str]:
     deciding = sum(not effect.beside for effect in v.claim.effects.values())
     marks = ["decides"] * deciding + ["beside "] * (len(v.effects) - deciding)
-    return [
-        f"{v.claim.id}  {v.claim.text}",
-        f"    {v.outcome.upper()}{v.in_words().removeprefix(v.outcome)}",
-        f"    bet: {v.claim.prediction} → {v.of_bet()} (rule written {v.claim.declared})",
-        f"    tested: {v.claim.tested}",
-        *(f"    {mark}  {text}: {e}" for mark, (text, e) in zip(marks, v.effects.items())),
-        f"    speaks of: {v.claim.generalizes} ({v.design()})",
-        "",
+    lines = [
+        f"{v.outcome.upper()}{v.in_words().removeprefix(v.outcome)}",
+        f"bet: {v.claim.prediction} → {v.of_bet()} (rule written {v.claim.declared})",
+        f"tested: {v.claim.tested}",
+        *(f"{mark}  {text}: {e}" for mark, (text, e) in zip(marks, v.effects.items())),
+        f"speaks of: {v.claim.generalizes} ({v.design()})",
     ]
+    in_width = textwrap.TextWrapper(100, initial_indent=" " * 4, subsequent_indent=" " * 8)
+    return [f"{v.claim.id}  {v.claim.text}", *map(in_width.fill, lines), ""]
