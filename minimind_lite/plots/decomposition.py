@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch, Rectangle
 
-from minimind_lite.plots.base import GREY, LOOKS, Plot, canvas, counted, drawable, legend_right
+from minimind_lite.plots.base import (
+    GREY,
+    LOOKS,
+    Look,
+    Plot,
+    canvas,
+    counted,
+    drawable,
+    legend_right,
+)
 from minimind_lite.plots.effects import reach
 from minimind_lite.science.decomposition import TERMS
 from minimind_lite.science.intervals import Interval
@@ -29,9 +39,7 @@ LIGHT = 0.45  # opacity of a cell behind its figures
 FAMILIES = {"mixed": "short segments in Chinese", "blocks": "long blocks"}
 
 
-def stacked_terms(
-    panels: Mapping[str, Mapping[str, TermIntervals]], *, title: str = "What is a spike made of?"
-) -> Plot:
+def stacked_terms(panels: Mapping[str, Mapping[str, TermIntervals]], *, title: str) -> Plot:
     """A bar of three terms for each segment (by label) of each panel, and the height's interval.
 
     Terms above zero go right, those below it go left; the black mark is the height, their sum.
@@ -98,7 +106,7 @@ def _in_words(terms: TermIntervals) -> str:
     return f"{terms.height.text()} = {parts}"
 
 
-def regime_map(regimes: Sequence[Regime], *, title: str = "Which term makes the spike?") -> Plot:
+def regime_map(regimes: Sequence[Regime]) -> Plot:
     """A cell for each exposure and block length: what its spikes are made of, on average.
 
     The color is that of the largest term; without one, the file has no spike. A star: the largest
@@ -106,6 +114,9 @@ def regime_map(regimes: Sequence[Regime], *, title: str = "Which term makes the 
     """
     exposures = {regime.exposure: regime.chinese for regime in regimes}
     lengths = list(dict.fromkeys(regime.length for regime in regimes))
+    largest = Counter(regime.spikes.dominant for regime in regimes if regime.spikes)
+    listed = ", ".join(f"{name} in {n}" for name, n in largest.most_common())
+    title = f"The largest part of a spike, in {counted(len(regimes), 'kind')} of files: {listed}"
     size = (2.4 + 2.6 * len(lengths), 1.9 + 1.75 * len(exposures))
     with canvas(size) as (figure, (ax,)):
         for regime in regimes:
@@ -126,11 +137,9 @@ def regime_map(regimes: Sequence[Regime], *, title: str = "Which term makes the 
             "★ clearly ahead of the next",
             fontsize=11,
         )
-        figure.suptitle(drawable(title), x=0.01, ha="left")
+        figure.suptitle(title, x=0.01, ha="left")
     described = "; ".join(_cell_in_words(regime) for regime in regimes)
-    return Plot(
-        figure, f"{title.rstrip('?.')}. Means over the spikes of a file, in nats. {described}."
-    )
+    return Plot(figure, f"{title}. Means over the spikes of a file, in nats. {described}.")
 
 
 def _cell(ax: Axes, regime: Regime, x: int, y: int) -> None:
@@ -178,8 +187,6 @@ def _cell_in_words(regime: Regime) -> str:
 def frozen_against_trained(
     points: Mapping[str, Sequence[Point]],
     fits: Mapping[str, Fit],
-    *,
-    title: str = "Can a frozen model tell how tall a spike will be?",
 ) -> Plot:
     """A point for each segment or block: its height in a frozen run, and in the trained one.
 
@@ -188,34 +195,32 @@ def frozen_against_trained(
     texts = []
     with canvas((9.5, 6.2)) as (figure, (ax,)):
         for (family, of_family), look in zip(points.items(), (LOOKS[3], LOOKS[1])):
-            frozen = np.array([point.terms.unfamiliar for point in of_family])
-            trained = np.array([point.terms.height for point in of_family])
-            line, name = fits[family], FAMILIES[family]
-            label = (
-                f"{name}\n{counted(line.n, 'point')}, {counted(line.files, 'layout')}\n"
-                f"R² {line.r_squared:.2f}, slope {line.slope:.2f}"
-            )
-            ax.plot(
-                frozen,
-                trained,
-                color=look.color,
-                marker=look.marker,
-                ls="none",
-                ms=5,
-                alpha=0.6,
-                label=label,
-            )
-            ends = np.array([frozen.min(), frozen.max()])
-            ax.plot(ends, line.slope * ends + line.intercept, color=look.color, ls=look.dash, lw=2)
-            texts.append(_fit_in_words(name, line))
+            _family(ax, of_family, fits[family], name=FAMILIES[family], look=look)
+            texts.append(_fit_in_words(FAMILIES[family], fits[family]))
         low = min(ax.get_xlim()[0], ax.get_ylim()[0])
         high = max(ax.get_xlim()[1], ax.get_ylim()[1])
         ax.plot([low, high], [low, high], color=GREY, lw=1, ls="-", zorder=0)
         ax.text(low, low, "   same height", va="center", fontsize=11, color=GREY)
         ax.set(xlabel="height in the frozen run (nats)", ylabel="height in the trained run (nats)")
-        ax.set_title(drawable(title))
+        shares = ", ".join(f"{FAMILIES[f]} {line.r_squared:.0%}" for f, line in fits.items())
+        title = f"Of the heights' variance a frozen run explains: {shares}"
+        ax.set_title(title)
         legend_right(ax)
-    return Plot(figure, f"{title.rstrip('?.')}. {' '.join(texts)}")
+    return Plot(figure, f"{title}. {' '.join(texts)}")
+
+
+def _family(ax: Axes, points: Sequence[Point], line: Fit, *, name: str, look: Look) -> None:
+    """Its points and its line."""
+    frozen = np.array([point.terms.unfamiliar for point in points])
+    trained = np.array([point.terms.height for point in points])
+    label = (
+        f"{name}\n{counted(line.n, 'point')}, {counted(line.files, 'layout')}\n"
+        f"R² {line.r_squared:.2f}, slope {line.slope:.2f}"
+    )
+    color, dash, marker = look
+    ax.plot(frozen, trained, c=color, marker=marker, ls="none", ms=5, alpha=0.6, label=label)
+    ends = np.array([frozen.min(), frozen.max()])
+    ax.plot(ends, line.slope * ends + line.intercept, c=color, ls=dash, lw=2)
 
 
 def _fit_in_words(name: str, line: Fit) -> str:
@@ -228,5 +233,6 @@ def _fit_in_words(name: str, line: Fit) -> str:
         )
     return (
         f"{name[0].upper()}{name[1:]}: {line.n} points of {counted(line.files, 'layout')}, R² "
-        f"{line.r_squared:.2f}, slope {slopes.text(sign='')} over layouts{known}."
+        f"{line.r_squared:.2f}, slope {line.slope:.2f}, of single layouts "
+        f"{slopes.text(sign='')}{known}."
     )

@@ -43,7 +43,9 @@ def regime(exposure: str, length: int, spikes: TermIntervals | None) -> Regime:
 
 
 def test_terms_above_zero_go_right_and_those_below_go_left():
-    ax = plots.stacked_terms({"starts": {"code": RISE, "en_tiny": FALL}}).figure.axes[0]
+    ax = plots.stacked_terms(
+        {"starts": {"code": RISE, "en_tiny": FALL}}, title="Made of?"
+    ).figure.axes[0]
     spans = [
         (bar.get_y(), sorted((bar.get_x(), bar.get_x() + bar.get_width()))) for bar in bars(ax)
     ]
@@ -58,7 +60,7 @@ def bars(ax):
 
 
 def test_each_term_has_its_color_and_its_hatch_and_the_height_its_mark():
-    plot = plots.stacked_terms({"starts": {"code": RISE}})
+    plot = plots.stacked_terms({"starts": {"code": RISE}}, title="Made of?")
     ax = plot.figure.axes[0]
     drawn = [(to_hex(bar.get_facecolor()).upper(), bar.get_hatch() or "") for bar in bars(ax)]
     assert drawn == list(zip(plots.COLORS.values(), plots.HATCH.values()))
@@ -140,6 +142,8 @@ def test_points_lines_and_numbers_are_those_of_the_fit():
     assert list(diagonal.get_xdata()) == list(diagonal.get_ydata())
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert labels[1] == "long blocks\n12 points, 2 layouts\nR² 1.00, slope 1.50"
+    shares = "short segments in Chinese 100%, long blocks 100%"
+    assert ax.get_title(loc="left") == f"Of the heights' variance a frozen run explains: {shares}"
     assert "Short segments in Chinese: 12 points of 2 layouts, R² 1.00, slope 0.50" in plot.summary
     assert "held-out" not in plot.summary  # it was not measured
     assert smallest_letter(plot) >= 11
