@@ -202,9 +202,9 @@ def frozen_against_trained(
         ax.plot([low, high], [low, high], color=GREY, lw=1, ls="-", zorder=0)
         ax.text(low, low, "   same height", va="center", fontsize=11, color=GREY)
         ax.set(xlabel="height in the frozen run (nats)", ylabel="height in the trained run (nats)")
-        shares = ", ".join(f"{FAMILIES[f]} {line.r_squared:.0%}" for f, line in fits.items())
-        title = f"Of the heights' variance a frozen run explains: {shares}"
-        ax.set_title(title)
+        shares = ", ".join(f"{line.r_squared:.0%} ({FAMILIES[f]})" for f, line in fits.items())
+        title = f"Of the heights' variance a frozen run explains {shares}"
+        figure.suptitle(title, x=0.01, ha="left")
         legend_right(ax)
     return Plot(figure, f"{title}. {' '.join(texts)}")
 
