@@ -1,8 +1,8 @@
 """Orders made by hand, to show that a curve and what is learnt can part.
 
 one hard batch   a shuffled file, but one batch holds only code: a tall spike, nothing forgotten
-thinly spread    every batch holds as much off-domain text, one domain after the other: a flat
-                 curve, and the first domains are forgotten
+two halves       English thinly spread over the first half, maths and classical Chinese over the
+                 second, the rest everywhere: a flat curve, and English is forgotten
 
 N conversations of a layout   B = 16 of a batch
 """
@@ -28,20 +28,17 @@ def one_hard_batch(layout: Layout) -> np.ndarray:
     return np.insert(rest, HARD_STEP * BATCH_SIZE, hard)
 
 
-def thinly_spread(layout: Layout) -> np.ndarray:
-    """Rows (N,): off-domain ones at equal distances among the Chinese, domain after domain."""
+def two_halves(layout: Layout) -> np.ndarray:
+    """Rows (N,) in a random order, with English in one half, maths and classical in the other."""
     rng = np.random.default_rng([layout.seed, STREAM, 3])
-    order, is_off_domain = rng.permutation(len(layout)), layout.off_domain()
-    domains = rng.permutation(np.unique(layout.domains[is_off_domain]))
-    off_domain = np.concatenate([order[layout.domains[order] == d] for d in domains])
-    places = np.linspace(0, len(layout) - 1, len(off_domain)).round().astype(int)
-    arranged = np.empty(len(layout), np.int64)
-    arranged[places] = off_domain
-    arranged[np.setdiff1d(np.arange(len(layout)), places)] = order[~is_off_domain[order]]
-    return arranged
+    place = rng.random(len(layout))  # of each row in the file, 0 .. 1
+    place[layout.domains == "en"] *= 0.5
+    late = np.isin(layout.domains.astype(str), ("math", "zh_classical"))
+    place[late] = 0.5 + 0.5 * place[late]
+    return np.argsort(place)
 
 
 ARRANGEMENTS: Mapping[str, Callable[[Layout], np.ndarray]] = {
     "one hard batch": one_hard_batch,
-    "thinly spread": thinly_spread,
+    "two halves": two_halves,
 }

@@ -84,7 +84,7 @@ E16 = Experiment(
         pass_of(name, {"probe_every": 8}, {"rows": rows}, cost=1.4, quick=False)
         for name, rows in (
             ("tall spike, no forgetting", "one hard batch"),
-            ("flat curve, forgetting", "thinly spread"),
+            ("flat curve, forgetting", "two halves"),
         )
     ),
 )
