@@ -200,16 +200,11 @@ def half_life(fading: np.ndarray, samples: np.ndarray) -> float:
 
 def height_and_dent(trained: Trial, frozen: Trial) -> float:
     """Correlation of height and dent over the large segments of a layout."""
-    return _correlation_with_height(trained, dents(trained.run, frozen.run))
+    return correlation_with_height(trained, dents(trained.run, frozen.run))
 
 
-def height_and_rise(trial: Trial) -> float:
-    """Correlation of height with the rise of held-out Chinese over the large segments."""
-    harm = {label: row[MAIN] for label, row in rises(trial.run).items()}
-    return _correlation_with_height(trial, harm)
-
-
-def _correlation_with_height(trial: Trial, harm: Mapping[str, float]) -> float:
+def correlation_with_height(trial: Trial, harm: Mapping[str, float]) -> float:
+    """Correlation of height with a `harm` by label, over the large segments that have both."""
     labels = [label for label in LARGE if label in harm and label in trial.readings]
     heights = [trial.readings[label].height for label in labels]
     return float(np.corrcoef(heights, [harm[label] for label in labels])[0, 1])

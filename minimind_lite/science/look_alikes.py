@@ -15,7 +15,6 @@ from operator import attrgetter
 
 import numpy as np
 
-from minimind_lite import segments
 from minimind_lite.science import evidence, forgetting
 from minimind_lite.science.evidence import Evidence
 from minimind_lite.science.experiments import BATCH_SIZE, EXPERIMENTS
@@ -119,17 +118,11 @@ def facts(trial: Trial) -> dict[str, float]:
     """What a run's curve shows and what the run forgets.
 
     `tallest step` above the trailing median (nats), flagged `spikes`, and `forgotten` (nats): how
-    far the held-out loss of the off-domain domain that was read first ends above its lowest.
+    far the held-out loss of the most forgotten off-domain domain ends above its lowest.
     """
+    losses = forgetting.forgotten(trial.run)
     return {
         "tallest step": evidence.tallest_step(trial),
         "spikes": evidence.events(trial),
-        "forgotten": forgetting.forgotten(trial.run)[first_read(trial)],
+        "forgotten": max(losses[domain] for domain in LARGE),
     }
-
-
-def first_read(trial: Trial) -> str:
-    """The off-domain domain of which a pass read a row first."""
-    rows = np.concatenate([record.rows for record in trial.run.records])
-    domains = segments.domains(segments.of_run(trial.run), len(rows))[rows]
-    return next(domain for domain in domains if domain in LARGE)

@@ -210,9 +210,8 @@ def test_the_lowest_spike_may_leave_the_deepest_dent():
     losses[30:41] += 2.0
     high = run_of(losses)
     assert forgetting.height_and_dent(trial(high), trial(frozen)) == pytest.approx(-1)
-    probes = {"zh": np.where(np.arange(61) > 39, 4.0, 5.0)}
-    rising = trial(run_of(losses, probes=probes))
-    assert forgetting.height_and_rise(rising) == pytest.approx(-1)
+    harm = {"code": 0.5, "en": 0.1, "en_tiny": 9.0}
+    assert forgetting.correlation_with_height(trial(high), harm) == pytest.approx(-1)
 
 
 def test_entries_without_a_number_do_not_count():

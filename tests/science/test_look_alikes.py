@@ -129,18 +129,10 @@ def test_facts_of_a_tall_spike_that_forgets_nothing():
     assert facts["spikes"] == 1 and facts["forgotten"] == 0
 
 
-def test_facts_of_a_flat_curve_that_forgets_what_it_read_first():
-    flat = trial("flat", height=0.0, end=7.25)  # held-out at 6.5 on the way
-    assert look_alikes.first_read(flat) == "code"
-    facts = look_alikes.facts(flat)
+def test_facts_of_a_flat_curve_that_forgets_one_domain():
+    flat = trial("flat", height=0.0)  # held-out at 6.5 on the way, 6.0 at the end
+    after = flat.run.info["probes_after"] | {"en": 7.25}
+    run = Run({**flat.run.info, "probes_after": after}, flat.run.records)
+    facts = look_alikes.facts(replace(flat, run=run))
     assert facts["spikes"] == 0 and facts["tallest step"] < 0.3
     assert facts["forgotten"] == pytest.approx(0.75)
-
-
-def test_the_domain_of_the_first_row_that_was_read():
-    run = trial("a").run
-    english = {"domain": "en", "start": 0, "stop": 4}
-    early = Run({**run.info, "segments": [CODE, english]}, run.records[::-1])
-    assert look_alikes.first_read(replace(trial("a"), run=early)) == "code"
-    late = Run({**run.info, "segments": [CODE, english]}, run.records)
-    assert look_alikes.first_read(replace(trial("a"), run=late)) == "en"
