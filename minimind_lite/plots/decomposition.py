@@ -36,7 +36,7 @@ LEGENDS = {
     "specialized": "specialized",
 }
 LIGHT = 0.45  # opacity of a cell behind its figures
-FAMILIES = {"mixed": "short segments in Chinese", "blocks": "long blocks"}
+FAMILIES = {"mixed": "short segments", "blocks": "long blocks"}
 
 
 def stacked_terms(panels: Mapping[str, Mapping[str, TermIntervals]], *, title: str) -> Plot:
@@ -193,7 +193,7 @@ def frozen_against_trained(
     Families have a color, a marker and a fitted line each; the grey line is "the same height".
     """
     texts = []
-    with canvas((9.5, 6.2)) as (figure, (ax,)):
+    with canvas((10.5, 6.2)) as (figure, (ax,)):
         for (family, of_family), look in zip(points.items(), (LOOKS[3], LOOKS[1])):
             _family(ax, of_family, fits[family], name=FAMILIES[family], look=look)
             texts.append(_fit_in_words(FAMILIES[family], fits[family]))

@@ -142,10 +142,10 @@ def test_points_lines_and_numbers_are_those_of_the_fit():
     assert list(diagonal.get_xdata()) == list(diagonal.get_ydata())
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert labels[1] == "long blocks\n12 points, 2 layouts\nR² 1.00, slope 1.50"
-    shares = "100% (short segments in Chinese), 100% (long blocks)"
+    shares = "100% (short segments), 100% (long blocks)"
     title = f"Of the heights' variance a frozen run explains {shares}"
     assert plot.figure.get_suptitle() == title and plot.summary.startswith(title)
-    assert "Short segments in Chinese: 12 points of 2 layouts, R² 1.00, slope 0.50" in plot.summary
+    assert "Short segments: 12 points of 2 layouts, R² 1.00, slope 0.50" in plot.summary
     assert "held-out" not in plot.summary  # it was not measured
     assert smallest_letter(plot) >= 11
     assert plot.png()
