@@ -90,6 +90,12 @@ def forgotten(trial: Trial) -> float:
     return float(np.mean([losses[probe] for probe in LARGE]))
 
 
+def most_forgotten(trial: Trial) -> float:
+    """The same of the off-domain domain that is forgotten most, nats."""
+    losses = forgetting.forgotten(trial.run)
+    return max(losses[probe] for probe in LARGE)
+
+
 def off_domain_change(trial: Trial) -> float:
     """Change of held-out off-domain loss over the pass, mean over the domains, nats."""
     before, after = trial.run.records[0].probes, trial.run.info["probes_after"]
@@ -130,9 +136,9 @@ def height_against_dent(trained: Trial, frozen: Trial) -> float:
 
 def height_against_loss(trial: Trial) -> float:
     """Of the large segments' heights with what the other off-domain domains lose meanwhile."""
-    rises, heights = forgetting.rises(trial.run), [trial.readings[s].height for s in LARGE]
-    lost = [np.mean([rises[s][probe] for probe in LARGE if probe != s]) for s in LARGE]
-    return float(np.corrcoef(heights, lost)[0, 1])
+    rises = forgetting.rises(trial.run)
+    lost = {s: float(np.mean([rises[s][probe] for probe in LARGE if probe != s])) for s in LARGE}
+    return forgetting.correlation_with_height(trial, lost)
 
 
 def half_life(trained: Trial, frozen: Trial) -> float:

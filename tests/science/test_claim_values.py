@@ -79,6 +79,7 @@ def test_what_is_learnt_and_forgotten_over_a_pass():
     assert values.fall_of_least(over) == pytest.approx(0.1)
     assert values.off_domain_change(over) == pytest.approx(-(3 * 1.5 + 0.1) / 4)
     assert values.forgotten(over) == pytest.approx(3 * 0.5 / 4)
+    assert values.most_forgotten(over) == pytest.approx(0.5)
 
 
 def test_more_is_paid_where_the_price_is_more_than_harm():
