@@ -23,8 +23,8 @@ from minimind_lite.segments import LARGE
 
 SAME_HEIGHT = 0.15  # nats; curves look alike where no large segment's heights differ by more,
 SAME_SHAPE = 0.95  # and where they are correlated at least so
-OTHER_SHAPE = 0.5  # curves are unlike where they are correlated at most so
-SAME_END = 0.02  # nats; ends are the same within this
+UNLIKE = 0.5  # nats; curves are unlike where their tallest steps differ at least by this
+SAME_END = 0.05  # nats; ends are the same within this, an eighth of what file order costs
 
 TALL, FLAT = ("E16", "tall spike, no forgetting"), ("E16", "flat curve, forgetting")
 
@@ -37,6 +37,7 @@ class Pair:
     second: Trial
     correlation: float  # of the two curves
     height_gap: float  # largest difference of a large segment's heights, nats
+    tallest_gap: float  # difference of the tallest steps above the trailing median, nats
     end_gap: float  # off-domain held-out loss at the end, second minus first, nats
 
     @property
@@ -89,6 +90,7 @@ def compare(first: Trial, second: Trial) -> Pair:
         second,
         correlation=float(np.corrcoef(first.run.loss, second.run.loss)[0, 1]),
         height_gap=max(gaps, default=float("inf")),
+        tallest_gap=abs(evidence.tallest_step(first) - evidence.tallest_step(second)),
         end_gap=evidence.held_out_off_domain(second) - evidence.held_out_off_domain(first),
     )
 
@@ -105,13 +107,13 @@ def furthest_look_alikes(candidates: Sequence[Pair]) -> Pair | None:
 
 
 def unlike_with_one_end(candidates: Sequence[Pair]) -> Pair | None:
-    """The least alike of unlike curves that end at the same loss; None where there are none."""
-    same_end = [
-        pair
-        for pair in candidates
-        if abs(pair.end_gap) <= SAME_END and pair.correlation <= OTHER_SHAPE
-    ]
-    return min(same_end, key=attrgetter("correlation"), default=None)
+    """Of curves that end at the same loss, those whose tallest steps differ most.
+
+    None where they differ by less than `UNLIKE`.
+    """
+    same_end = [pair for pair in candidates if abs(pair.end_gap) <= SAME_END]
+    unlike = [pair for pair in same_end if pair.tallest_gap >= UNLIKE]
+    return max(unlike, key=attrgetter("tallest_gap"), default=None)
 
 
 def facts(trial: Trial) -> dict[str, float]:
