@@ -208,12 +208,13 @@ def dose_response(
     size = (2.2 + 4.2 * len(panels), 4.8)
     with canvas(size, columns=len(panels), sharey=True) as (figure, axes):
         for ax, (xlabel, lines) in zip(axes, panels.items()):
-            for domain, points in lines.items():
+            for place, (domain, points) in enumerate(lines.items()):
                 x = np.log2(list(points))
+                shift = 0.06 * (place - (len(lines) - 1) / 2)  # error bars side by side
                 errors = np.array([reach(interval) for interval in points.values()]).T
                 means = [interval.mean for interval in points.values()]
                 ax.errorbar(
-                    x,
+                    x + shift,
                     means,
                     yerr=errors,
                     color=LINE_COLORS[domain],
