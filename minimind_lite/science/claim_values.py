@@ -124,6 +124,13 @@ def bulk_rise(trial: Trial) -> float:
     return max(rises[MAIN] for rises in forgetting.rises(trial.run).values())
 
 
+def largest_off_domain_rise(trial: Trial) -> float:
+    """Largest rise of an off-domain held-out loss while another segment is read, nats."""
+    table = forgetting.rises(trial.run)
+    others = [table[s][p] for s in LARGE for p in LARGE if s in table and p != s]
+    return max(others)
+
+
 def dent_after_classical(trained: Trial, frozen: Trial) -> float:
     """What is lost on ordinary rows right after classical Chinese, nats."""
     return forgetting.dents(trained.run, frozen.run)[CLASSICAL]

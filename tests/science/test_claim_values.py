@@ -102,6 +102,18 @@ def test_the_bulk_s_rise_is_the_largest_of_the_segments():
     assert values.bulk_rise(over) == pytest.approx(0.4)
 
 
+def test_the_largest_rise_is_that_of_another_domain_s_probe():
+    segments = [
+        {"domain": "code", "start": 20, "stop": 60},
+        {"domain": "en", "start": 60, "stop": 98},
+    ]
+    code, en = [3.0] * 10 + [9.0] * 21 + [9.5] * 20, [5.0] * 10 + [4.0] * 30 + [8.0] * 11
+    over = with_probes(
+        dict.fromkeys(OFF_DOMAIN, [1.0] * 51) | {"code": code, "en": en}, segments=segments
+    )
+    assert values.largest_off_domain_rise(over) == pytest.approx(0.5)  # of code while en is read
+
+
 def test_height_against_what_the_others_lose():
     """The lower spike costs the others more: a correlation of -1."""
     n, segments = 4, []
