@@ -113,7 +113,7 @@ def _claims(p: Parser) -> None:
     p.add("--verify", "replay what other code recorded; accept equal bits", action="store_true")
     p.add("--jobs", "trials side by side; as many as cores if left out", type=positive)
     p.add("--out", "folder of the records; data/claims if left out", type=Path)
-    p.add("--picture", "write the scoreboard there (PNG; not with --only)", type=Path)
+    p.add("--pictures", "folder for scoreboard and results (PNG; not with --only)", type=Path)
 
 
 COMMANDS = {  # what runs it, one sentence, its options

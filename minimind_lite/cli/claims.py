@@ -8,6 +8,7 @@ from minimind_lite import plots
 from minimind_lite.cli.progress import progress_bar
 from minimind_lite.files import shipped
 from minimind_lite.parallel import available_cores
+from minimind_lite.plots import results
 from minimind_lite.science import claims as verdicts
 from minimind_lite.science import replay, runner
 from minimind_lite.science.evidence import Evidence
@@ -45,10 +46,12 @@ def run(arguments: argparse.Namespace) -> int:
             f"{len(board)} of {len(verdicts.CLAIMS)} claims can be looked at with these trials; "
             "one layout decides on none (leave --quick out)."
         )
-    if arguments.picture:
-        arguments.picture.parent.mkdir(parents=True, exist_ok=True)
-        plots.scoreboard(board).save(arguments.picture)
-        print(f"Picture: {arguments.picture.resolve()}")
+    if arguments.pictures:
+        arguments.pictures.mkdir(parents=True, exist_ok=True)
+        plots.scoreboard(board).save(arguments.pictures / "scoreboard.png")
+        for name, picture in results.draw(evidence):
+            picture.save(arguments.pictures / f"{name}.png")
+        print(f"Pictures: {arguments.pictures.resolve()}")
     return 0
 
 

@@ -163,7 +163,7 @@ def controls(evidence: Evidence) -> Plot:
     tall, flat = (evidence.trial(*which, SHOWN) for which in (TALL, FLAT))
     return forgetting.look_alikes(
         {
-            "one batch of code in a shuffle, and English before classical": {
+            "maths late and all at once; English early": {
                 "tall spike": tall.run,
                 "flat curve": flat.run,
             }

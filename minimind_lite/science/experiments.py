@@ -76,7 +76,7 @@ def _scaled(batch_size: int, rule: str) -> dict[str, object]:
 E1 = Experiment(
     "E1",
     "Is the model's learning what makes the spike?",
-    ("C1", "C3", "C5"),
+    ("C1", "C2", "C3", "C5", "R1", "R3", "R9", "N1", "N2", "N6"),
     "A frozen model shows the same spikes; losses of a shuffled run, sorted back into file order, "
     "show them again, lower.",
     (
@@ -115,7 +115,7 @@ def _pulse_cell(rows: str, factor: int, **more: object) -> Variant:
 E2 = Experiment(
     "E2",
     "Does the spike follow the state of the model, or the rows?",
-    ("C3", "R5", "R6", "R9"),
+    ("C3", "R5", "R6", "R9", "N5"),
     "Hard batches follow the rows, whatever healthy state meets them; an instability follows the "
     "pulse, whatever the rows.",
     (
@@ -139,7 +139,7 @@ E3 = Experiment(
 E4 = Experiment(
     "E4",
     "Does a large batch make the spike larger?",
-    ("C2", "R3", "R7"),
+    ("C2", "R3", "R7", "N4"),
     "Not in nats. It makes the spike easier to see, as sqrt(B) up to about the segment's length; a "
     "small batch makes the curve rougher.",
     tuple(
@@ -167,7 +167,7 @@ E5 = Experiment(
 E6 = Experiment(
     "E6",
     "Which property of a conversation explains its loss?",
-    ("C1", "C4"),
+    ("C1", "C4", "N3"),
     "Its domain, more than its length or the share of code in it.",
     (Variant("sort keys", sort_keys, {}, cost=0.3),),
 )
@@ -266,7 +266,7 @@ def _small_base(
 E11 = Experiment(
     "E11",
     "Foreign, or merely unseen?",
-    ("C4",),
+    ("C4", "N3"),
     "The height falls with what the base has seen of the domain, though the domain's distance from "
     "Chinese stays the same.",
     tuple(

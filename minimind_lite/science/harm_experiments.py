@@ -56,7 +56,7 @@ AROUND: Settings = {"probe_around": True}
 E13 = Experiment(
     "E13",
     "What is forgotten while a segment is read?",
-    ("C3", "N1", "N2"),
+    ("C3", "N1", "N2", "N5"),
     "Each segment teaches its own domain and un-teaches others. The nearest domain suffers most: "
     "classical Chinese leaves a dent in Chinese, code and maths leave none.",
     (
@@ -83,8 +83,8 @@ E16 = Experiment(
     tuple(
         pass_of(name, {"probe_every": 8}, {"rows": rows}, cost=1.4, quick=False)
         for name, rows in (
-            ("tall spike, no forgetting", "one hard batch"),
-            ("flat curve, forgetting", "two halves"),
+            ("tall spike, no forgetting", "late start"),
+            ("flat curve, forgetting", "early end"),
         )
     ),
 )

@@ -85,7 +85,7 @@ def one_pass(shared: SharedData, seed: int, settings: Settings) -> Outcome:
     Settings: those of `layout_of`, `config`, `model`, `probe`, `probe_around` (closely around each
     segment), `off_domain_weight` (of those rows' losses), `speak` (answer prompts around the
     segments), and `rows`: "all", "clean" (none off-domain), "garbage" (some without sense),
-    "garbage removed", or an order that no `TrainConfig` has: "one hard batch", "two halves".
+    "garbage removed", or an order that no `TrainConfig` has: "late start", "early end".
     """
     layout, weights = layout_of(shared, seed, settings), None
     chosen = _chosen_rows(layout, settings)
@@ -120,6 +120,8 @@ def _chosen_rows(layout: Layout, settings: Settings) -> np.ndarray:
         return np.setdiff1d(rows, _garbage(layout, settings))
     if kind in arrangements.ARRANGEMENTS:
         return arrangements.ARRANGEMENTS[kind](layout)
+    if kind not in ("all", "garbage"):
+        raise ValueError(f"no rows {kind!r} of a layout; see one_pass.")
     return rows
 
 

@@ -7,6 +7,7 @@ from plots.toy import smallest_letter, texts
 
 from minimind_lite import plots
 from minimind_lite.cli import main
+from minimind_lite.plots import results
 from minimind_lite.plots.scoreboard import COLUMNS, FAILED, OUTCOMES, WIDTH
 from minimind_lite.science import claims
 from minimind_lite.science.claims import Verdict
@@ -87,14 +88,16 @@ def test_texts_stay_in_their_columns():
         assert box.x1 <= next_column + 2
 
 
-def test_the_claims_command_writes_the_picture_where_it_is_asked_to(tmp_path, monkeypatch, capsys):
+def test_the_claims_command_writes_the_pictures_where_it_is_asked_to(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(claims, "scoreboard", lambda *_, **__: VERDICTS[:1])
     monkeypatch.setattr(Store, "of_other_code", lambda *_: [])
     command = ["claims", "--recorded", "--out", str(tmp_path / "none")]
     assert main(command) == 0 and not list(tmp_path.rglob("*.png"))
-    picture = tmp_path / "new" / "board.png"
-    assert main([*command, "--picture", str(picture)]) == 0
-    assert "board.png" in capsys.readouterr().out
-    with Image.open(picture) as image:
+    monkeypatch.setattr(results, "draw", lambda records: [("terms", plots.scoreboard(VERDICTS))])
+    folder = tmp_path / "new"
+    assert main([*command, "--pictures", str(folder)]) == 0
+    assert str(folder) in capsys.readouterr().out
+    assert sorted(p.name for p in folder.iterdir()) == ["scoreboard.png", "terms.png"]
+    with Image.open(folder / "scoreboard.png") as image:
         assert image.size[0] == 900
         assert image.text["Description"].startswith("Of 1 claims: 1 supported (C1);")

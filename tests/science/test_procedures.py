@@ -70,7 +70,7 @@ def test_a_pass_may_begin_from_another_base_and_read_long_blocks(monkeypatch):
 
 
 def test_an_arranged_pass_keeps_the_file_s_row_numbers():
-    run = one_pass(rows="two halves").run
+    run = one_pass(rows="early end").run
     rows = rows_of_run(run)
     assert sorted(rows.tolist()) == list(range(N)) and rows.tolist() != list(range(N))
     data = WORLD.data(WORLD.layout(0))
@@ -99,6 +99,11 @@ def test_garbage_is_scrambled_or_removed():
     assert losses_of(plain)[2] != losses_of(scrambled)[2]
     rows = rows_of_run(one_pass(rows="garbage removed", **garbage).run)
     assert rows.tolist() == [*range(32), *range(48, N)]
+
+
+def test_rows_of_an_unknown_kind_are_refused():
+    with pytest.raises(ValueError, match="no rows 'cleen'"):
+        one_pass(rows="cleen")
 
 
 def test_garbage_is_made_of_chinese_rows_only():
