@@ -23,7 +23,7 @@ from minimind_lite import segments, spikes
 from minimind_lite.records import Run, StepRecord
 from minimind_lite.science import laws
 from minimind_lite.segments import MAIN, Segment
-from minimind_lite.spikes import SpikeEvent
+from minimind_lite.spikes import Baseline, SpikeEvent
 
 BASE_BATCHES = spikes.WINDOW  # at most so many base batches before a segment make its baseline
 
@@ -35,7 +35,7 @@ class Reading:
     height: float  # nats
     mean_height: float  # nats, over the batches wholly inside; `height` where there is none
     z: float  # height over the robust sigma of the same base batches
-    flagged: bool  # `spikes`, which knows nothing of segments, flags a batch of it
+    flagged: bool  # an event of `spikes`, which knows nothing of segments, starts with it
     recovery: int  # conversations from onset to the end of the excess, minus the segment's length
     harm: float  # rise of held-out Chinese across the segment, nats; NaN where not measured
 
@@ -43,10 +43,8 @@ class Reading:
 def read(run: Run, *, epoch: int = 0) -> dict[str, Reading]:
     """Every segment that the curve touches with a base batch before it, by label."""
     shares = {s: segments.share(run, s, epoch=None) for s in segments.of_run(run)}
-    flagged = np.zeros(len(run), bool)
-    if len(run) > spikes.WINDOW:
-        flagged = spikes.baseline(run.loss).flagged
-    base = (sum(shares.values()) == 0) & ~flagged
+    baseline = spikes.baseline(run.loss)
+    base = (sum(shares.values()) == 0) & ~baseline.flagged
     this_epoch = run.column("epoch") == epoch
     readings = {}
     for segment, share_in_all in shares.items():
@@ -54,13 +52,13 @@ def read(run: Run, *, epoch: int = 0) -> dict[str, Reading]:
         before = np.flatnonzero(base[: np.argmax(share)])[-BASE_BATCHES:]
         if share.any() and len(before):
             readings[segment.label] = _read_segment(
-                run, segment, share=share, base_losses=run.loss[before], flagged=flagged
+                run, segment, share=share, base_losses=run.loss[before], baseline=baseline
             )
     return readings
 
 
 def _read_segment(
-    run: Run, segment: Segment, *, share: np.ndarray, base_losses: np.ndarray, flagged: np.ndarray
+    run: Run, segment: Segment, *, share: np.ndarray, base_losses: np.ndarray, baseline: Baseline
 ) -> Reading:
     median = float(np.median(base_losses))
     # The constant of `spikes`, not scipy's: recorded numbers were judged with its four digits.
@@ -75,10 +73,27 @@ def _read_segment(
         height=height,
         mean_height=float(excess[wholly_inside].mean()) if len(wholly_inside) else height,
         z=height / sigma,
-        flagged=bool(flagged[touching].any()),
+        flagged=_starts_event(run, segment, share=share, baseline=baseline),
         recovery=int(samples[end] - samples[touching[0]]) - len(segment),
         harm=_harm(run, first=int(touching[0]), last=int(touching[-1])),
     )
+
+
+def _starts_event(run: Run, segment: Segment, *, share: np.ndarray, baseline: Baseline) -> bool:
+    """Some event starts in a batch that is high because of the segment's rows.
+
+    At least half of the batch's excess is theirs. An event that began in a neighboring segment is
+    not of this one, nor is one that begins in a batch of both because of the other's rows.
+    """
+    begins = (baseline.event > 0) & (np.diff(baseline.event, prepend=0) != 0) & (share > 0)
+    for step in np.flatnonzero(begins):
+        record = run.records[step]
+        sums = laws.sum_losses(record.sample_losses, record.sample_tokens)
+        excess = sums - record.sample_tokens * baseline.median[step]
+        inside = (record.rows >= segment.start) & (record.rows < segment.stop)
+        if 2 * excess[inside].sum() >= excess.sum():
+            return True
+    return False
 
 
 def _samples_before(run: Run) -> np.ndarray:
@@ -177,7 +192,7 @@ class SegmentSpike:
     height: float  # its loss minus the trailing baseline's median, nats
     z: float  # its robust z
     baseline: float  # that median, nats
-    flagged: bool  # some batch with rows of the segment is part of an event
+    flagged: bool  # an event starts with them
 
 
 def at_rows(
@@ -190,7 +205,8 @@ def at_rows(
     where the run does not touch the rows in that epoch, or only before the window is full.
     """
     base = spikes.baseline(run.loss, window=window)
-    share = segments.share(run, Segment("", start, stop), epoch=epoch)
+    rows = Segment("", start, stop)
+    share = segments.share(run, rows, epoch=epoch)
     if not share.any():
         raise ValueError(f"no batch of epoch {epoch} holds rows {start} .. {stop - 1}.")
     usable, step = np.isfinite(base.median), int(np.argmax(share))
@@ -207,7 +223,7 @@ def at_rows(
         height=float(run.loss[step] - base.median[step]),
         z=float(base.z[step]),
         baseline=float(base.median[step]),
-        flagged=bool(base.flagged[share > 0].any()),
+        flagged=_starts_event(run, rows, share=share, baseline=base),
     )
 
 

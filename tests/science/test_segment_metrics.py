@@ -194,6 +194,34 @@ def test_at_rows_is_flagged_by_any_batch_of_the_segment():
     assert (found.step, found.flagged) == (6, True) and found.height == pytest.approx(0.0)
 
 
+def test_an_event_of_a_neighboring_segment_is_not_of_this_one():
+    """One event, steps 5 to 7. Of the rows it was said that both segments are flagged."""
+    assert at_rows(HAND, 20, 28, window=5).flagged is True  # it starts with them
+    assert at_rows(HAND, 28, 32, window=5).flagged is False  # step 7: it only goes on there
+
+
+def test_an_event_that_starts_in_a_batch_of_two_segments_is_of_the_higher_rows():
+    """Step 5 has rows 20 and 21 of one segment at the level, 22 and 23 of the next one above it."""
+    records = list(HAND.records)
+    records[5] = replace(records[5], sample_losses=np.array([1.0, 1.0, 3.0, 3.0]))
+    run = Run(HAND.info, tuple(records))
+    assert at_rows(run, 16, 22, window=5).flagged is False
+    assert at_rows(run, 22, 30, window=5).flagged is True
+
+
+def test_a_reading_is_flagged_by_the_event_that_starts_with_its_segment():
+    """Two segments side by side: the event of the first goes on over the second, a lower one."""
+    rows, losses = np.arange(160).reshape(40, 4), np.array([1.0, 1.2, 0.8, 1.1, 0.9] * 8)
+    losses[32:36] += [2, 2, 0.7, 0.7]
+    side_by_side = [("en", 128, 136), ("math", 136, 144)]
+    info = {"segments": [dict(domain=d, start=a, stop=b) for d, a, b in side_by_side]}
+    readings = segment_metrics.read(replace(run_of(losses, rows), info=info))
+    assert {label: r.flagged for label, r in readings.items()} == {
+        "en_tiny": True,
+        "math_tiny": False,
+    }
+
+
 def test_at_rows_passes_over_a_batch_before_the_window_is_full():
     rows = np.arange(40).reshape(10, 4)
     # As in a shuffled order: the fullest batch came too early.
