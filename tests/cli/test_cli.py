@@ -136,7 +136,7 @@ def test_train_leaves_a_run_folder_with_what_training_gives(run_train, tmp_path,
     assert run.loss == pytest.approx([r.loss for r in direct], abs=1e-6)
     said = capsys.readouterr()
     assert "12 conversations read, 0 lines skipped" in said.out
-    assert "Steps: 3; too few to look for spikes" in said.out
+    assert "Steps: 3; too few for z" in said.out
     assert said.err == ""  # a log file gets no progress bar
 
 

@@ -56,10 +56,12 @@ def folder(tmp_path):
 def test_events_are_lines_of_the_file_with_their_first_words(folder, capsys):
     """It was steps alone, and a level shift looked like a spike that had ended."""
     assert main(["spikes", str(folder)]) == 0
-    first, spike, words, shift, more, advice, probes = capsys.readouterr().out.splitlines()
+    first, spike, words, shift, more, _, _, _, advice, probes = capsys.readouterr().out.splitlines()
     assert first == f"Steps: 120; spike events: 2. Run folder: {folder}"
     # Rows 100 .. 105, and line 1 gave no row.
-    assert spike.startswith("  steps 50-52: +2.") and spike.endswith("lines 102-107")
+    assert spike.startswith("  steps 50-52: +1.99 nats on average") and spike.endswith(
+        "lines 102-107"
+    )
     assert "line 103" in words or "line 105" in words or "line 107" in words
     assert "Question 101 of many?" in words or "of many?" in words
     assert (
@@ -69,6 +71,29 @@ def test_events_are_lines_of_the_file_with_their_first_words(folder, capsys):
     )
     assert "of many?" in more and "--order shuffle" in advice
     assert probes == "Held-out loss, start to end, nats: zh 5.50 to 5.25."
+
+
+def test_what_the_other_detector_says_is_named_and_has_ends(folder, capsys):
+    """A level shift has lines up to the end of the run; z gives up after its window."""
+    assert main(["spikes", str(folder)]) == 0
+    title, spike, shift = capsys.readouterr().out.splitlines()[5:8]
+    assert title == (
+        "Harder than random batches of the rows before them: 2 (p: how often chance does as much)"
+    )
+    assert spike.startswith("  steps 50-52: +1.99 nats on average") and spike.endswith(
+        "lines 102-107"
+    )
+    assert shift.startswith("  steps 80-119: +1.") and shift.endswith("p < 1e-12; lines 162-241")
+
+
+def test_a_run_too_short_for_z_is_judged_by_its_conversations(tmp_path, capsys):
+    with run_folder.RunWriter(tmp_path / "run", {}) as writer:
+        for step in range(20):
+            writer.write(record(step, 3.0 if 10 <= step < 14 else 1.0 + step % 3 / 10))
+    assert main(["spikes", str(tmp_path / "run")]) == 0
+    first, title, event = capsys.readouterr().out.splitlines()
+    assert "too few for z" in first and "rows before them: 1" in title
+    assert event.startswith("  steps 10-13: +") and event.endswith("lines 21-28")
 
 
 def test_texts_of_a_file_that_has_changed_are_not_shown(folder, tmp_path, capsys):
