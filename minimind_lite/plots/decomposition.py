@@ -19,6 +19,7 @@ from minimind_lite.plots.base import (
     counted,
     drawable,
     legend_right,
+    log_axis,
 )
 from minimind_lite.plots.effects import reach
 from minimind_lite.science.decomposition import TERMS
@@ -182,6 +183,47 @@ def _cell_in_words(regime: Regime) -> str:
     if regime.spikes is None:
         return f"{where}: no spike"
     return f"{where}: {_in_words(regime.spikes)}, largest {regime.spikes.dominant}"
+
+
+AFTER = {"where a Chinese block ends": "after_chinese", "where another ends": "after_others"}
+
+
+def specialization(regimes: Sequence[Regime]) -> Plot:
+    """How far the block before has come down, against its length: a line for each exposure.
+
+    Left: where a Chinese block ends; right: where a block of another domain ends.
+    """
+    drawn: list[Interval] = []
+    texts = []
+    with canvas((10.5, 4.6), columns=2, sharey=True) as (figure, axes):
+        for ax, (panel, kind) in zip(axes, AFTER.items()):
+            for exposure, look in zip(dict.fromkeys(r.exposure for r in regimes), LOOKS):
+                cells = [r for r in regimes if r.exposure == exposure and getattr(r, kind)]
+                lengths = [regime.length for regime in cells]
+                terms = [getattr(regime, kind).specialized for regime in cells]
+                ax.errorbar(
+                    lengths,
+                    [interval.mean for interval in terms],
+                    yerr=np.transpose([reach(interval) for interval in terms]),
+                    c=look.color,
+                    ls=look.dash,
+                    marker=look.marker,
+                    capsize=4,
+                    label=f"{exposure}\n({cells[0].chinese:,} read)",
+                )
+                drawn += terms
+                listed = ", ".join(f"{n}: {i.text()}" for n, i in zip(lengths, terms))
+                texts.append(f"{panel}, exposure {exposure}, by length: {listed}")
+            ax.axhline(0, color=GREY, lw=0.8)
+            log_axis(ax, sorted({regime.length for regime in regimes}))
+            ax.set_title(panel, fontsize=12)
+            ax.set_xlabel("conversations of a block, at most")
+        axes[0].set_ylabel("specialized (nats)")
+        legend_right(axes[1])
+        low, *_, high = sorted(interval.mean for interval in drawn)
+        title = f"Specialized: the block before has come down by {low:.2f} to {high:.2f} nats"
+        figure.suptitle(title, x=0.01, ha="left")
+    return Plot(figure, f"{title}, mean and 95 % interval. {'; '.join(texts)}.")
 
 
 def frozen_against_trained(

@@ -9,7 +9,7 @@ detector, `spikes.MIN_HEIGHT` nats.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 
 import numpy as np
@@ -118,8 +118,10 @@ class Regime:
     exposure: str  # one of EXPOSURES
     chinese: int  # Chinese conversations that this base model has read in pretraining
     length: int  # one of LENGTHS: conversations of a block, at most
-    boundaries: TermIntervals  # over all boundaries
-    spikes: TermIntervals | None  # over those that rise by MIN_HEIGHT; None where none does
+    boundaries: TermIntervals | None  # over all boundaries; None where no file has any
+    after_chinese: TermIntervals | None  # over those where a Chinese block ends
+    after_others: TermIntervals | None  # over those where a block of another domain ends
+    spikes: TermIntervals | None  # over those that rise by MIN_HEIGHT
     n_boundaries: float  # of a file, mean over the seeds
     n_spikes: float
 
@@ -145,19 +147,31 @@ def regime_map(evidence: Evidence) -> list[Regime]:
 
 
 def _regime(exposure: str, length: int, files: Sequence[Sequence[Boundary]]) -> Regime:
-    all_terms = [[boundary.terms for boundary in boundaries] for boundaries in files]
-    rising = [[t for t in terms if t.height >= spikes.MIN_HEIGHT] for terms in all_terms]
-    of_spikes = [mean_terms(terms) for terms in rising if terms]
+    def over(chosen: Callable[[Boundary], bool]) -> TermIntervals | None:
+        of_files = [[b.terms for b in boundaries if chosen(b)] for boundaries in files]
+        means = [mean_terms(terms) for terms in of_files if terms]
+        return TermIntervals.over_seeds(means) if means else None
+
     base = BASES.get(EXPOSURES[exposure], Base(seed=0))  # else the shipped one: as by default
     return Regime(
         exposure,
         base.chinese + len(CHINESE) * base.reserved,
         length,
-        boundaries=TermIntervals.over_seeds([mean_terms(terms) for terms in all_terms]),
-        spikes=TermIntervals.over_seeds(of_spikes) if of_spikes else None,
-        n_boundaries=float(np.mean([len(terms) for terms in all_terms])),
-        n_spikes=float(np.mean([len(terms) for terms in rising])),
+        boundaries=over(lambda boundary: True),
+        after_chinese=over(_after_chinese),
+        after_others=over(lambda boundary: not _after_chinese(boundary)),
+        spikes=over(_rises),
+        n_boundaries=float(np.mean([len(boundaries) for boundaries in files])),
+        n_spikes=float(np.mean([sum(map(_rises, boundaries)) for boundaries in files])),
     )
+
+
+def _rises(boundary: Boundary) -> bool:
+    return boundary.terms.height >= spikes.MIN_HEIGHT
+
+
+def _after_chinese(boundary: Boundary) -> bool:
+    return boundary.before.domain in (MAIN, *CHINESE)
 
 
 # Can the heights of a trained run be told from a frozen one? (E15)

@@ -33,6 +33,8 @@ def regime(exposure: str, length: int, spikes: TermIntervals | None) -> Regime:
         69,
         length,
         boundaries=RISE,
+        after_chinese=over_files(0.0, 0.0, length / 1000),
+        after_others=over_files(0.0, 0.0, length / 100),
         spikes=spikes,
         n_boundaries=6.0,
         n_spikes=2.5 if spikes else 0.0,
@@ -116,6 +118,22 @@ def test_cells_are_placed_by_exposure_and_length_and_none_needs_a_spike():
     assert places["no spike"] == (1, 1)
     assert places["2.5 of 6.0 boundaries rise"][0] == 0
     assert "exposure high (69), blocks of 128: no spike" in plot.summary
+    assert plot.png()
+
+
+def test_specialization_has_a_line_for_each_exposure_in_each_panel():
+    plot = plots.specialization(
+        [regime(exposure, n, RISE) for exposure in ("low", "high") for n in (64, 128)]
+    )
+    for ax, scale in zip(plot.figure.axes, (1000, 100)):
+        lines = [container.lines[0] for container in ax.containers]
+        assert len(lines) == 2
+        for line in lines:
+            assert list(line.get_xdata()) == [64, 128]
+            assert line.get_ydata() == pytest.approx([64 / scale, 128 / scale])
+    assert plot.figure.get_suptitle().endswith("has come down by 0.06 to 1.28 nats")
+    assert "where another ends, exposure high, by length: 64: +0.64 [0.64, 0.64]" in plot.summary
+    assert smallest_letter(plot) >= 11
     assert plot.png()
 
 

@@ -129,6 +129,8 @@ def test_a_regime_says_what_its_spikes_are_made_of(store):
     assert not regime.spikes.lead.above(0)
     assert regime.boundaries.unfamiliar == mean_interval([0.0, 0.0])  # up by 1, down by 1
     assert regime.boundaries.specialized == mean_interval([0.375, 1.125])
+    assert regime.after_chinese == regime.spikes  # everyday Chinese ends, then code
+    assert regime.after_others.specialized == mean_interval([0.25, 0.25])
 
 
 def test_a_regime_may_have_no_spike(store):
