@@ -5,12 +5,14 @@ Each takes a trial, or several of one seed, and gives a number.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 from minimind_lite.science import decomposition, evidence, forgetting
 from minimind_lite.science.rules import HARM
 from minimind_lite.science.store import Trial
-from minimind_lite.segments import LARGE, MAIN
+from minimind_lite.segments import CHINESE, LARGE, MAIN
 
 CLASSICAL = "zh_classical"
 
@@ -182,6 +184,27 @@ def specialized(trained: Trial, frozen: Trial) -> float:
 def specialized_change(first: Trial, frozen: Trial, other: Trial, other_frozen: Trial) -> float:
     """`specialized` of one pair of runs minus that of another, nats."""
     return specialized(first, frozen) - specialized(other, other_frozen)
+
+
+def specialized_change_after_chinese(
+    first: Trial, frozen: Trial, other: Trial, other_frozen: Trial
+) -> float:
+    """The same, after Chinese blocks alone, nats."""
+    return _specialized_after(first, frozen, CHINESE) - _specialized_after(
+        other, other_frozen, CHINESE
+    )
+
+
+def specialized_change_after_others(
+    first: Trial, frozen: Trial, other: Trial, other_frozen: Trial
+) -> float:
+    """The same, after blocks of other domains alone, nats."""
+    return _specialized_after(first, frozen, LARGE) - _specialized_after(other, other_frozen, LARGE)
+
+
+def _specialized_after(trained: Trial, frozen: Trial, domains: Collection[str]) -> float:
+    boundaries = decomposition.at_boundaries(trained.run, frozen.run)
+    return float(np.mean([b.terms.specialized for b in boundaries if b.before.domain in domains]))
 
 
 def specialized_over_unfamiliar(trained: Trial, frozen: Trial) -> float:

@@ -146,7 +146,10 @@ def test_terms_are_means_over_boundaries():
     trained = trial(a_pass(np.array([3.0, 6.0, 5.0])[block], listed=BLOCKS))
     assert values.specialized(trained, frozen) == pytest.approx(1.5)
     assert values.specialized_over_unfamiliar(trained, frozen) == pytest.approx(-0.5)
-    assert values.specialized_change(trained, frozen, frozen, frozen) == pytest.approx(1.5)
+    pairs = (trained, frozen, frozen, frozen)
+    assert values.specialized_change(*pairs) == pytest.approx(1.5)
+    assert values.specialized_change_after_chinese(*pairs) == pytest.approx(2.0)
+    assert values.specialized_change_after_others(*pairs) == pytest.approx(1.0)
 
 
 def test_the_dent_is_the_one_after_classical_chinese():
