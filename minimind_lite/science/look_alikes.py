@@ -49,7 +49,7 @@ class Pair:
 def passes(records: Evidence, seed: int) -> list[Trial]:
     """Recorded passes of the nano base over all rows of a layout, with held-out losses on the way.
 
-    Runs of other models, of chosen rows, and of batches of another size are left out.
+    Frozen runs and those of other models, of broken rows and of other batch sizes are left out.
     """
     trials = []
     for experiment in EXPERIMENTS.values():
@@ -67,10 +67,11 @@ def passes(records: Evidence, seed: int) -> list[Trial]:
 def _is_plain_pass(trial: Trial) -> bool:
     run, settings = trial.run, trial.info["settings"]
     config = settings.get("config", {})
-    chosen = settings.get("rows", "all") != "all" or config.get("optimizer") == "none"
-    if not len(run) or chosen or run.info.get("family", "mixed") != "mixed":
+    if config.get("optimizer") == "none" or settings.get("rows") == "garbage":
         return False
-    if config.get("batch_size", BATCH_SIZE) != BATCH_SIZE:
+    if "segments" not in run.info or run.info.get("family", "mixed") != "mixed":
+        return False
+    if not len(run) or config.get("batch_size", BATCH_SIZE) != BATCH_SIZE:
         return False
     rows = np.sort(np.concatenate([record.rows for record in run.records]))
     complete = np.array_equal(rows, np.arange(len(rows)))
