@@ -205,7 +205,7 @@ def dose_response(
     `panels`: label of the x axis -> domain -> dose -> interval over layouts. Doses double.
     """
     texts = []
-    size = (2.2 + 4.2 * len(panels), 4.8)
+    size = (2.2 + 4.7 * len(panels), 4.8)
     with canvas(size, columns=len(panels), sharey=True) as (figure, axes):
         for ax, (xlabel, lines) in zip(axes, panels.items()):
             for place, (domain, points) in enumerate(lines.items()):
@@ -227,7 +227,7 @@ def dose_response(
                 texts.append(f"{domain_name(domain)} against {xlabel} {listed}")
             ends = {domain: list(points.values())[-1].mean for domain, points in lines.items()}
             if ax is axes[-1]:
-                label_ends(ax, ends, x=x[-1])
+                label_ends(ax, ends, x=x[-1] + 0.1)
             ax.set_xticks(x, [f"{dose:g}" for dose in points])
             ax.axhline(0, color=GREY, lw=0.9, ls=":")
             ax.set_xlabel(drawable(xlabel))
@@ -303,7 +303,8 @@ def _draw_pair(
         x = run.column("samples_seen")
         curves.plot(x, run.loss, c=color, ls=dash, lw=1.3, label=drawable(label))
         x, y = mean_held_out(run, probes)
-        held_out.plot(x, y, c=color, ls=dash, lw=1.8, marker=marker, ms=4)
+        every = -(-len(x) // 16)  # some marks are enough where probes are dense
+        held_out.plot(x, y, c=color, ls=dash, lw=1.8, marker=marker, ms=4, markevery=every)
         ends.append((y[-1], x[-1]))
         texts.append(f"{label} {run.loss.max():.2f} and {y[-1]:.2f}")
     for end, (y_last, x_last) in enumerate(sorted(ends)):  # the lower number goes below its line
