@@ -240,3 +240,16 @@ def test_short_segments_in_chinese_are_unfamiliar_and_the_rest_is_small():
         assert table[label].dominant == "unfamiliar"
         assert table[label].lead.above(0.5)
         assert table[label].specialized.within(0, 0.2)
+
+
+def test_the_recorded_map_has_all_cells_and_length_decides_where_off_domain_blocks_end():
+    """Blocks of 350 leave a lower floor than blocks of 64 under every base model."""
+    of_cell = {(regime.exposure, regime.length): regime for regime in regime_map(RECORDS)}
+    assert len(of_cell) == 12
+    for exposure in ("low", "shipped", "high"):
+        short, long = of_cell[exposure, 64], of_cell[exposure, 350]
+        assert long.after_others.specialized.low > short.after_others.specialized.high
+        assert long.n_spikes > short.n_spikes
+        assert short.spikes.dominant == "unfamiliar"
+    assert of_cell["low", 350].spikes.dominant == "specialized"
+    assert of_cell["low", 350].after_chinese.specialized.above(0)
