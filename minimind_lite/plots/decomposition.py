@@ -271,7 +271,7 @@ def _fit_in_words(name: str, line: Fit) -> str:
     if math.isfinite(line.by_held_out):
         known = (
             f"; of what the line misses ({line.residual:.2f} nats), the change of held-out loss "
-            f"before explains {line.by_held_out:.0%}"
+            f"before explains {line.by_held_out:.0%} where it was measured"
         )
     return (
         f"{name[0].upper()}{name[1:]}: {line.n} points of {counted(line.files, 'layout')}, R² "

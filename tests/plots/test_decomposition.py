@@ -176,7 +176,7 @@ def test_what_held_out_loss_explains_is_said_where_it_was_measured():
     ]
     line = fit(noisy)
     plot = plots.frozen_against_trained({"mixed": noisy}, {"mixed": line})
-    assert f"held-out loss before explains {line.by_held_out:.0%}." in plot.summary
+    assert f"held-out loss before explains {line.by_held_out:.0%} where" in plot.summary
 
 
 def test_an_interval_of_one_file_has_no_half_width():
