@@ -8,54 +8,14 @@ A block begins with <!-- NAME --> and ends with <!-- /NAME -->.
 import re
 from pathlib import Path
 
+import results_tables
+from results_tables import table
+
 from minimind_lite.bench import compare, lab
 from minimind_lite.bench.recipes import LADDER, VARIANTS
 from minimind_lite.files import shipped
-from minimind_lite.science import claims, evidence, reproduce
-from minimind_lite.segments import LARGE, domain_name, of_run
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def table(head, rows):
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
-
-
-def reproduce_table():
-    summaries = [reproduce.summarize(run) for run in reproduce.recorded().values()]
-    return f"```text\n{reproduce.table(summaries)}\n```"
-
-
-def scoreboard():
-    return claims.markdown(claims.scoreboard(evidence.recorded()))
-
-
-def dent(trial, frozen, domain, batches=slice(0, 1)):
-    """Trained minus frozen loss of the Chinese batches after a segment, against the 8 before it."""
-    [segment] = [s for s in of_run(trial.run) if s.label == domain]
-    excess = trial.run.loss - frozen.run.loss
-    first, last = segment.start // 16, -(-segment.stop // 16)
-    return float(excess[last:][batches].mean() - excess[first - 8 : first].mean())
-
-
-def findings():
-    records = evidence.recorded()
-    file, frozen, shuffled = ("E1", "file"), ("E1", "frozen"), ("E1", "shuffled")
-    price = evidence.change(evidence.held_out_off_domain)
-    rows = []
-    for domain in LARGE:
-        height = records.over_seeds(lambda t, d=domain: t.readings[d].height, file)
-        left = records.over_seeds(lambda t, f, d=domain: dent(t, f, d), file, frozen)
-        later = records.over_seeds(lambda t, f, d=domain: dent(t, f, d, slice(8, 12)), file, frozen)
-        rows.append([domain_name(domain), height, left, later])
-    head = ["segment", "height", "left behind, first batch", "left behind, batches 9 to 12"]
-    return (
-        f"{table(head, rows)}\n\n"
-        "Held-out loss on the four other domains at the end of the file, file order minus "
-        f"shuffled: **{records.over_seeds(price, file, shuffled)}** nats."
-    )
 
 
 def machine():
@@ -152,11 +112,7 @@ def lab_speed():
 
 
 BLOCKS = {
-    "docs/results.md": {
-        "reproduce": reproduce_table,
-        "findings": findings,
-        "scoreboard": scoreboard,
-    },
+    "docs/results.md": results_tables.BLOCKS,
     "docs/speed.md": {
         "machine": machine,
         "against": against,

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
+from minimind_lite.plots import detectors as detector_plots
 from minimind_lite.plots import exposure, forgetting
 from minimind_lite.plots.base import Plot
-from minimind_lite.plots.decomposition import frozen_against_trained, regime_map, stacked_terms
+from minimind_lite.plots.decomposition import (
+    frozen_against_trained,
+    regime_map,
+    specialization,
+    stacked_terms,
+)
 from minimind_lite.records import Run
+from minimind_lite.science import decomposition, detectors, look_alikes, regimes, responses
 from minimind_lite.science import forgetting as measure
-from minimind_lite.science import look_alikes, regimes, responses
 from minimind_lite.science.evidence import Evidence, Which
 from minimind_lite.science.harm_experiments import OPTIMIZERS
 from minimind_lite.science.intervals import Interval, interval_over_seeds
@@ -23,6 +29,7 @@ FILE, FROZEN, SHUFFLED = ("E1", "file"), ("E1", "frozen"), ("E1", "shuffled")
 CLOSE, CLOSE_SHUFFLED = ("E13", "file"), ("E13", "shuffled")  # closely probed
 BLOCKS, FROZEN_BLOCKS = ("E17", "blocks, file"), ("E17", "blocks, frozen")
 SHOWN = 0  # the layout of single runs
+SHOWN_CONTROLS = 1  # one whose flat curve has no flagged spike
 
 
 def draw(evidence: Evidence) -> Iterator[tuple[str, Plot]]:
@@ -51,6 +58,11 @@ def terms(evidence: Evidence) -> Plot:
 def map_of_regimes(evidence: Evidence) -> Plot:
     """Exposure of the base x length of the blocks."""
     return regime_map(regimes.regime_map(evidence))
+
+
+def specialization_by_length(evidence: Evidence) -> Plot:
+    """How far the last block has come down, by exposure and length."""
+    return specialization(regimes.regime_map(evidence))
 
 
 def prediction(evidence: Evidence) -> Plot:
@@ -122,12 +134,9 @@ def optimizers(evidence: Evidence) -> Plot:
     points = {}
     for name, variant in names.items():
         which = ("E17", variant)
-        if not evidence.store.seeds(*which):
-            continue
-        trials = list(_trials(evidence, which, FROZEN_BLOCKS))
-        lives = [_median(measure.half_lives(t.run, f.run).values()) for t, f in trials]
-        falls = [measure.learnt(trained.run) for trained, _ in trials]
-        points[name] = (interval_over_seeds(falls), interval_over_seeds(lives))
+        if evidence.store.seeds(*which):
+            learnt = evidence.over_seeds(_learnt, which)
+            points[name] = learnt, evidence.over_seeds(half_life_in_blocks, which, FROZEN_BLOCKS)
     return forgetting.against_learning(
         points,
         ylabel="half-life of the excess in a block (conversations)",
@@ -135,21 +144,36 @@ def optimizers(evidence: Evidence) -> Plot:
     )
 
 
-def _median(values: Iterable[float]) -> float:
-    return float(np.nanmedian(list(values)))
+def _learnt(trial: Trial) -> float:
+    return measure.learnt(trial.run)
+
+
+def half_life_in_blocks(trained: Trial, frozen: Trial) -> float:
+    """Median over the blocks of a file, conversations."""
+    return float(np.nanmedian(list(measure.half_lives(trained.run, frozen.run).values())))
+
+
+def mean_height(trained: Trial, frozen: Trial) -> float:
+    """Mean over the blocks of a file that have one before them, nats."""
+    terms = decomposition.of_runs(trained.run, frozen.run).values()
+    return float(np.mean([each.height for each in terms]))
 
 
 def look_alike_pairs(evidence: Evidence) -> Plot:
-    """Two pairs of recorded passes over one layout."""
-    candidates = look_alikes.pairs(evidence, SHOWN)
-    alike = look_alikes.furthest_look_alikes(candidates)
-    unlike = look_alikes.unlike_with_one_end(candidates)
+    """The two pairs of recorded passes, of all layouts, that show it best."""
+    candidates = [
+        pair for seed in evidence.common(FILE, CLOSE) for pair in look_alikes.pairs(evidence, seed)
+    ]
     shown = {
-        "curves that look alike and end apart": alike,
-        "unlike curves that end alike": unlike,
+        "curves that look alike and end apart": look_alikes.furthest_look_alikes(candidates),
+        "unlike curves that end alike": look_alikes.unlike_with_one_end(candidates),
     }
     return forgetting.look_alikes(
-        {name: _runs(pair) for name, pair in shown.items() if pair is not None},
+        {
+            f"{name} (layout {pair.first.seed})": _runs(pair)
+            for name, pair in shown.items()
+            if pair is not None
+        },
         title="The training curve does not show what is learnt",
     )
 
@@ -160,7 +184,7 @@ def _runs(pair: Pair) -> dict[str, Run]:
 
 def controls(evidence: Evidence) -> Plot:
     """A spike that harms nothing, and a flat curve that forgets."""
-    tall, flat = (evidence.trial(*which, SHOWN) for which in (TALL, FLAT))
+    tall, flat = (evidence.trial(*which, SHOWN_CONTROLS) for which in (TALL, FLAT))
     return forgetting.look_alikes(
         {
             "maths late and all at once; English early": {
@@ -198,9 +222,20 @@ def what_explains(evidence: Evidence) -> Plot:
     )
 
 
+def detector_hits(evidence: Evidence) -> Plot:
+    """Segments that each detector flags, of data/detectors.json."""
+    return detector_plots.hits(detectors.recorded())
+
+
+def detector_alarms(evidence: Evidence) -> Plot:
+    """False alarms of each detector, of data/detectors.json."""
+    return detector_plots.false_alarms(detectors.recorded())
+
+
 PICTURES: Mapping[str, Callable[[Evidence], Plot]] = {
     "terms": terms,
     "regimes": map_of_regimes,
+    "specialization": specialization_by_length,
     "frozen_trained": prediction,
     "learnt_forgotten": courses,
     "forgetting_matrix": matrix,
@@ -211,4 +246,6 @@ PICTURES: Mapping[str, Callable[[Evidence], Plot]] = {
     "controls": controls,
     "exposure": heights_by_exposure,
     "explained": what_explains,
+    "detector_hits": detector_hits,
+    "detector_alarms": detector_alarms,
 }

@@ -83,8 +83,8 @@ E16 = Experiment(
     tuple(
         pass_of(name, {"probe_every": 8}, {"rows": rows}, cost=1.4, quick=False)
         for name, rows in (
-            ("tall spike, no forgetting", "late start"),
-            ("flat curve, forgetting", "early end"),
+            ("tall spike, no forgetting", "maths late"),
+            ("flat curve, forgetting", "English early"),
         )
     ),
 )

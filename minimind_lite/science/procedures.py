@@ -85,7 +85,7 @@ def one_pass(shared: SharedData, seed: int, settings: Settings) -> Outcome:
     Settings: those of `layout_of`, `config`, `model`, `probe`, `probe_around` (closely around each
     segment), `off_domain_weight` (of those rows' losses), `speak` (answer prompts around the
     segments), and `rows`: "all", "clean" (none off-domain), "garbage" (some without sense),
-    "garbage removed", or an order that no `TrainConfig` has: "late start", "early end".
+    "garbage removed", or an order that no `TrainConfig` has: "maths late", "English early".
     """
     layout, weights = layout_of(shared, seed, settings), None
     chosen = _chosen_rows(layout, settings)

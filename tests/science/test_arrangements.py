@@ -24,7 +24,7 @@ def test_every_row_is_read_once_and_a_seed_decides(name, drawn):
 
 def test_code_and_maths_wait_and_begin_with_a_batch_of_maths(drawn):
     for layout in drawn:
-        names = layout.domains[arrangements.late_start(layout)].astype(str)
+        names = layout.domains[arrangements.maths_late(layout)].astype(str)
         first = arrangements.HARD_STEP * 16
         assert not set(names[:first]) & {"code", "math"}
         assert set(names[first : first + 16]) == {"math"}
@@ -35,7 +35,7 @@ def test_code_and_maths_wait_and_begin_with_a_batch_of_maths(drawn):
 
 def test_english_ends_before_the_others_come_in_slowly(drawn):
     for layout in drawn:
-        names = layout.domains[arrangements.early_end(layout)].astype(str)
+        names = layout.domains[arrangements.english_early(layout)].astype(str)
         last_english = np.flatnonzero(names == "en").max()
         others = np.flatnonzero(np.isin(names, ("code", "math", "zh_classical")))
         assert last_english < others.min()

@@ -1,0 +1,264 @@
+"""The tables of docs/results.md, from the recorded trials."""
+
+import math
+
+from minimind_lite.plots import results
+from minimind_lite.plots.decomposition import FAMILIES
+from minimind_lite.science import (
+    claims,
+    decomposition,
+    detectors,
+    evidence,
+    forgetting,
+    intervals,
+    look_alikes,
+    regimes,
+    reproduce,
+    responses,
+)
+from minimind_lite.science.harm_experiments import OPTIMIZERS
+from minimind_lite.segments import DOMAINS, LARGE, domain_name
+
+SHUFFLED_BLOCKS = ("E17", "blocks, shuffled")
+
+
+def table(head, rows):
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def reproduce_table():
+    summaries = [reproduce.summarize(run) for run in reproduce.recorded().values()]
+    return f"```text\n{reproduce.table(summaries)}\n```"
+
+
+def scoreboard():
+    return claims.markdown(claims.scoreboard(evidence.recorded()))
+
+
+def over_layouts(value, *which):
+    """Intervals of a table of values, by name, over the layouts that all `which` have."""
+    records = evidence.recorded()
+    return forgetting.over_layouts(
+        value(*(records.trial(*w, seed) for w in which)) for seed in records.common(*which)
+    )
+
+
+def terms_table():
+    recorded = reproduce.recorded()
+    runs = {name: recorded[name] for name in ("file", "frozen")}
+    return f"```text\n{reproduce.terms_table(runs)}\n```"
+
+
+def anatomy():
+    records, rows = evidence.recorded(), []
+    for family, which in (
+        ("short segments", (results.FILE, results.FROZEN)),
+        ("long blocks", (results.BLOCKS, results.FROZEN_BLOCKS)),
+    ):
+        for label, terms in regimes.by_segment(records, *which).items():
+            name = "tiny English" if label == "en_tiny" else domain_name(label)
+            parts = [terms.height, *(terms.term(term) for term in decomposition.TERMS)]
+            rows.append([family, name, *parts, terms.height.n])
+    head = [
+        "file",
+        "begins",
+        "height",
+        "unfamiliar",
+        "transferred (−) or forgotten (+)",
+        "specialized",
+        "layouts",
+    ]
+    return table(head, rows)
+
+
+def prediction():
+    rows = []
+    for family, points in regimes.frozen_against_trained(evidence.recorded()).items():
+        line = regimes.fit(points)
+        rows.append(
+            [
+                FAMILIES[family],
+                f"{line.n} in {line.files} layouts",
+                f"{line.r_squared:.2f}",
+                f"{line.slope:.2f} {line.slopes.text(2, sign='').partition(' ')[2]}",
+                f"{line.r_squared_as_is:.2f}",
+                f"{line.residual:.2f}",
+                f"{line.by_held_out:.0%}",
+            ]
+        )
+    head = [
+        "family",
+        "spikes",
+        "R² of the line",
+        "slope (over layouts)",
+        "R² of the frozen height as it is",
+        "left over (nats)",
+        "of that explained by what was learnt before",
+    ]
+    return table(head, rows)
+
+
+def findings():
+    records = evidence.recorded()
+    left = over_layouts(lambda t, f: forgetting.dents(t.run, f.run), results.FILE, results.FROZEN)
+    later = over_layouts(
+        lambda t, f: {
+            domain: float(values[8:12].mean())
+            for domain, (_, values) in forgetting.dent_curves(t.run, f.run).items()
+        },
+        results.FILE,
+        results.FROZEN,
+    )
+    rows = []
+    for domain in LARGE:
+        height = records.over_seeds(lambda t, d=domain: t.readings[d].height, results.FILE)
+        rows.append([domain_name(domain), height, left[domain], later[domain]])
+    head = ["segment", "height", "left behind, first batch", "left behind, batches 9 to 12"]
+    return table(head, rows)
+
+
+def half_life():
+    lives, dents = [], []
+    records = evidence.recorded()
+    for seed in records.common(results.FILE, results.FROZEN):
+        runs = [records.trial(*w, seed).run for w in (results.FILE, results.FROZEN)]
+        lives.append(forgetting.dent_half_lives(*runs)["zh_classical"])
+        dents.append(forgetting.dents(*runs)["zh_classical"])
+    known = [life for life in lives if math.isfinite(life)]
+    return (
+        f"The dent after classical Chinese, layout by layout: "
+        f"{', '.join(f'{dent:+.2f}' for dent in dents)} nats. It has halved after "
+        f"{intervals.mean_interval(known).text(0, sign='')} conversations "
+        f"({len(known)} layouts of {len(lives)})."
+    )
+
+
+def left_at_the_end():
+    rows = []
+    for name, file, shuffled in (
+        ("short segments", results.FILE, results.SHUFFLED),
+        ("long blocks", results.BLOCKS, SHUFFLED_BLOCKS),
+    ):
+        left = over_layouts(lambda a, b: forgetting.left(a.run, b.run), file, shuffled)
+        price = evidence.recorded().over_seeds(
+            evidence.change(evidence.held_out_off_domain), file, shuffled
+        )
+        rows.append([name, *(left[domain] for domain in DOMAINS), f"**{price}**"])
+    return table(["file", *map(domain_name, DOMAINS), "mean of the four"], rows)
+
+
+def doses():
+    measured = responses.responses(evidence.recorded())
+    rows = []
+    for domain in LARGE:
+        slopes = [responses.slopes(layout, "dent", domain=domain) for layout in measured.values()]
+        growth = forgetting.over_layouts(slopes)
+        usual = responses.curve(measured, "dent", along="length", domain=domain, fixed=1)
+        rows.append([domain_name(domain), usual[256], growth["rate"], growth["length"]])
+    head = [
+        "segment",
+        "dent after 256 conversations at the usual rate",
+        "more with each doubling of the rate",
+        "more with each doubling of the length",
+    ]
+    return table(head, rows)
+
+
+def half_lives():
+    records, rows = evidence.recorded(), []
+    names = {"adam 5e-4": results.BLOCKS[1]} | {name: f"blocks, {name}" for name in OPTIMIZERS}
+    for name, variant in names.items():
+        which = ("E17", variant)
+        if not records.store.seeds(*which):
+            continue
+        life = records.over_seeds(results.half_life_in_blocks, which, results.FROZEN_BLOCKS)
+        terms = records.over_seeds(results.mean_height, which, results.FROZEN_BLOCKS)
+        learnt = records.over_seeds(lambda trial: forgetting.learnt(trial.run), which)
+        rows.append([name, learnt, life.text(0, sign=""), terms, life.n])
+    head = [
+        "optimizer and rate",
+        "learnt: fall of held-out Chinese",
+        "half-life in a block (conversations)",
+        "mean height where blocks start",
+        "layouts",
+    ]
+    return table(head, rows)
+
+
+def controls():
+    rows = []
+    for name, which in (("a tall spike", look_alikes.TALL), ("a flat curve", look_alikes.FLAT)):
+        records = evidence.recorded()
+        facts = [look_alikes.facts(records.trial(*which, s)) for s in records.common(which)]
+        spikes = ", ".join(f"{fact['spikes']:.0f}" for fact in facts)
+        means = forgetting.over_layouts(facts)
+        rows.append([name, means["tallest step"], spikes, means["forgotten"]])
+    head = ["run", "tallest step (nats)", "flagged spikes, by layout", "most forgotten (nats)"]
+    return table(head, rows)
+
+
+def alike():
+    records = evidence.recorded()
+    lines = []
+    for seed in records.common(results.FILE, results.FROZEN, results.CLOSE):
+        pair = look_alikes.furthest_look_alikes(look_alikes.pairs(records, seed))
+        if pair is not None:
+            names = [f"{t.experiment} {t.variant}" for t in (pair.first, pair.second)]
+            lines.append(
+                [
+                    seed,
+                    *names,
+                    f"{pair.correlation:.2f}",
+                    f"{pair.height_gap:.2f}",
+                    f"{abs(pair.end_gap):.2f}",
+                ]
+            )
+    head = [
+        "layout",
+        "one run",
+        "another",
+        "correlation of the curves",
+        "largest difference of a height (nats)",
+        "apart at the end, off-domain (nats)",
+    ]
+    return table(head, lines)
+
+
+def detector_rows():
+    rows = {}
+    for row in detectors.recorded():
+        rows.setdefault(row.series, {})[row.detector] = row
+
+    def cells(row):
+        hits = f"{row.hits} of {row.segments}" if row.segments else "–"
+        return [hits, f"{row.alarms_per_1000:.3f}"]
+
+    head = [
+        "series",
+        "segments flagged by z",
+        "false alarms of z per 1,000 steps",
+        "flagged by permutation",
+        "false alarms of permutation per 1,000 steps",
+    ]
+    return table(
+        head, [[name, *cells(by["z"]), *cells(by["permutation"])] for name, by in rows.items()]
+    )
+
+
+BLOCKS = {
+    "reproduce": reproduce_table,
+    "terms": terms_table,
+    "anatomy": anatomy,
+    "prediction": prediction,
+    "findings": findings,
+    "half-life": half_life,
+    "left": left_at_the_end,
+    "doses": doses,
+    "half-lives": half_lives,
+    "controls": controls,
+    "alike": alike,
+    "detectors": detector_rows,
+    "scoreboard": scoreboard,
+}
