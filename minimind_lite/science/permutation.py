@@ -6,12 +6,12 @@ size would be as likely as the batch; p is the share of subsets whose token mean
 batch belongs to the pool: without it, one very hard row would be rarer in the null than in the
 data. So a batch is judged, not its hardest row: among 31 batches a single row can't give p < 1/31.
 
-Change points come first. A stretch of batches is cut where what follows differs most from what
-comes before, if a random order of its rows would hardly differ as much; then both parts are cut. A
-step is compared with the stretch that it goes on, or with the one before where it starts a new
+Change points come first. A stretch of batches is cut at both ends of the part that differs most
+from its rest, if a random order of its rows would hardly have such a part; then the pieces are cut.
+A step is compared with the stretch that it goes on, or with the one before where it starts a new
 one. So a long segment has a start and an end, its middle is no spike, and all steps but the first
-are judged. The detector knows of no segments. A log without losses of conversations has no such
-null: `spikes` judges it.
+are judged. Of runs whose order means nothing, a share RATE has an event at most. The detector knows
+of no segments. A log without losses of conversations has no such null: `spikes` judges it.
 
     N conversations in training order
 """
