@@ -54,10 +54,10 @@ def c1(e: Effects) -> str:
 
 def c2(e: Effects) -> str:
     """A larger batch makes the spike taller; in part: only against the noise, and fatter."""
-    taller, seen = e["taller"], e["z"].above(0) or e["fatter"].above(HARM)
+    taller, visible = e["taller"], e["z"].above(0) or e["fatter"].above(HARM)
     return decide(
         supported=taller.above(HARM),
-        part=taller.below(HARM) and seen,
+        part=taller.below(HARM) and visible,
         nothing=taller.below(HARM),
         contrary=taller.below(HARM) and e["z"].below(0) and e["fatter"].below(0),
     )
@@ -228,10 +228,10 @@ def n2(e: Effects) -> str:
 
 def n3(e: Effects) -> str:
     """The same rows fall with exposure, and divergence doesn't order them; in part: it does."""
-    seen, blind = e["exposure"].below(-SAME), e["correlation"].below(PREDICTS)
+    exposed, blind = e["exposure"].below(-SAME), e["correlation"].below(PREDICTS)
     return decide(
-        supported=seen and blind,
-        part=seen and not blind,
+        supported=exposed and blind,
+        part=exposed and not blind,
         nothing=e["exposure"].above(-SAME),
         contrary=e["exposure"].above(0),
     )
