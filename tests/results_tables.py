@@ -149,6 +149,45 @@ def left_at_the_end():
     return table(["file", *map(domain_name, DOMAINS), "mean of the four"], rows)
 
 
+def forgetting_by_optimizer():
+    records, rows = evidence.recorded(), []
+    for name in ("file", *OPTIMIZERS):
+        which = ("E13", name)
+        seeds = records.store.seeds(*which)
+        if not seeds:
+            continue
+
+        def rises(trial):
+            return forgetting.rises(trial.run)["zh_classical"]
+
+        def others(trial):
+            return sum(rises(trial)[domain] for domain in ("code", "en", "math")) / 3
+
+        def gained(trial):
+            first, last = trial.run.records[0].probes, trial.run.info["probes_after"]
+            return sum(first[domain] - last[domain] for domain in LARGE) / 4
+
+        rows.append(
+            [
+                "adam 5e-4" if name == "file" else name,
+                records.over_seeds(lambda trial: forgetting.learnt(trial.run), which),
+                records.over_seeds(gained, which),
+                records.over_seeds(lambda trial: rises(trial)["zh"], which),
+                records.over_seeds(others, which),
+                len(seeds),
+            ]
+        )
+    head = [
+        "optimizer and rate",
+        "learnt: Chinese",
+        "learnt: off-domain, mean of four",
+        "Chinese, while classical is read",
+        "code, English, maths, while classical is read",
+        "layouts",
+    ]
+    return table(head, rows)
+
+
 def doses():
     measured = responses.responses(evidence.recorded())
     rows = []
@@ -255,6 +294,7 @@ BLOCKS = {
     "findings": findings,
     "half-life": half_life,
     "left": left_at_the_end,
+    "forgetting-by-optimizer": forgetting_by_optimizer,
     "doses": doses,
     "half-lives": half_lives,
     "controls": controls,
