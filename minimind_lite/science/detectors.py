@@ -12,8 +12,8 @@ hard row too, which the other leaves alone on purpose: this is the detector to t
 losses of conversations are recorded the permutation detector judges better. It flags more segments
 in every kind of recorded run, those in the first 30 steps and those longer than z's window among
 them. It says where they end. At most a share RATE of the runs has a false alarm, whatever the
-tails; with heavy ones z raises several hundred times as many. Neither sees half a batch at +0.6
-nats.
+tails; with heavy ones z raises several hundred times as many. Neither flags half a batch at
++0.6 nats, but for 1 in 200.
 
     N conversations of a series   steps batches of it
 """

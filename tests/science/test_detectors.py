@@ -134,14 +134,15 @@ def test_the_module_says_what_is_recorded():
     heavy = "log-normal rows, shuffled"
     assert z[heavy].false_alarms > 200 * max(other[heavy].false_alarms, 1)
     half = "planted 8 rows, +0.6 nats"
-    assert z[half].hits == other[half].hits == 0
+    assert max(z[half].hit_share, other[half].hit_share) < 1
 
 
-def test_recorded_hits_are_no_fewer_than_z_s_but_for_single_rows():
+def test_recorded_hits_are_no_fewer_than_z_s_where_a_segment_fills_a_batch():
     rows = detectors.recorded()
+    less = ("planted 8 rows, +0.6 nats", "planted a single row, +20 nats")
     for z, conversations in zip(rows[::2], rows[1::2]):
         assert z.series == conversations.series
-        assert conversations.hits >= z.hits or "single row" in z.series
+        assert conversations.hits >= z.hits or z.series in less
 
 
 def test_a_small_record_is_written_and_read(tmp_path, monkeypatch):
