@@ -177,7 +177,9 @@ def markdown(verdicts: list[Verdict]) -> str:
 def text(verdicts: list[Verdict]) -> str:
     """The scoreboard for a terminal, with every effect."""
     blocks = [_in_lines(v) for v in verdicts]
-    return "\n".join([*(line for block in blocks for line in block), CORRECTION])
+    return "\n".join(
+        [*(line for block in blocks for line in block), textwrap.fill(CORRECTION, 100)]
+    )
 
 
 def _in_lines(v: Verdict) -> list[str]:
