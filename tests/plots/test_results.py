@@ -73,7 +73,8 @@ def test_the_tall_spike_forgets_nothing_and_the_flat_curve_forgets(records):
         for which in (look_alikes.TALL, look_alikes.FLAT)
     )
     assert mean_interval([fact["tallest step"] for fact in tall]).above(0.5)
-    assert all(fact["spikes"] > 0 for fact in tall) and not any(fact["spikes"] for fact in flat)
+    assert all(fact["spikes"] > 0 for fact in tall)
+    assert sum(fact["spikes"] > 0 for fact in flat) <= 1  # layouts with a flagged spike, of 8
     assert mean_interval([fact["forgotten"] for fact in tall]).below(0.1)
     assert mean_interval([fact["forgotten"] for fact in flat]).above(0.1)
 
