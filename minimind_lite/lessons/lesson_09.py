@@ -10,6 +10,8 @@ import numpy as np
 from minimind_lite.lessons.checks import Exercise, is_number, short
 from minimind_lite.plots.base import GREY, LOOKS, Plot, canvas, legend_right, log_axis
 from minimind_lite.records import Run
+from minimind_lite.science import claim_values
+from minimind_lite.science.evidence import Evidence, Which
 from minimind_lite.science.intervals import Interval
 from minimind_lite.science.store import Trial
 
@@ -23,7 +25,7 @@ RULES: Mapping[str, tuple[float, float] | None] = {
     "Adam": (0.9, 0.999),
     "Adam, β₂ = 0.9": (0.9, 0.9),
 }
-PLAN = {"A": "roll back", "B": "go on", "C": "shuffle"}
+PLAN = {"A": "roll back", "B": "shuffle", "C": "shuffle"}
 BETAS = (0.999, 0.95)
 
 
@@ -74,6 +76,11 @@ def fall_against_adam(trial: Trial, adam: Trial) -> float:
 
 def _fall(trial: Trial) -> float:
     return float(trial.run.probe("zh")[1][0] - trial.run.info["probes_after"]["zh"])
+
+
+def dent_after_classical(records: Evidence, trained: Which, frozen: Which) -> Interval:
+    """Dent on the first ordinary batch after classical Chinese, nats, over layouts."""
+    return records.over_seeds(claim_values.dent_after_classical, trained, frozen)
 
 
 def no_harm(n: int) -> Interval:

@@ -92,8 +92,12 @@ def _course(label: str, run: Run) -> str:
 
 
 def _event_in_words(run: Run, event: SpikeEvent) -> str:
-    first, last = run.records[event.start].rows[0], run.records[event.stop - 1].rows[-1]
-    return f"+{event.peak_height:.2f} nats (z = {event.z:.0f}) at rows {first}–{last}"
+    records = run.records[event.start : event.stop]
+    rows = np.concatenate([record.rows for record in records])
+    place = f"steps {records[0].step}–{records[-1].step}"
+    if (np.diff(rows) == 1).all():  # a stretch of the file
+        place = f"rows {rows[0]}–{rows[-1]}"
+    return f"+{event.peak_height:.2f} nats (z = {event.z:.0f}) at {place}"
 
 
 def losses_by_row(

@@ -5,7 +5,7 @@ from plots.toy import toy_run
 
 from minimind_lite.lessons import lesson_04 as lesson
 from minimind_lite.records import Run
-from minimind_lite.science import evidence, segment_metrics
+from minimind_lite.science import evidence, forgetting, segment_metrics
 from minimind_lite.segments import of_run
 
 RECORDS = evidence.recorded()
@@ -84,10 +84,10 @@ def test_the_three_views_are_those_of_the_records():
         segment_metrics.read(
             segment_metrics.in_file_order(RECORDS.trial("E1", "shuffled", seed).run)
         )["code"].height
-        for seed in range(5)
+        for seed in RECORDS.common(("E1", "shuffled"))
     ]
-    assert heights["shuffled, sorted back"]["code"].mean == pytest.approx(sum(code) / 5)
-    assert heights["frozen"]["tiny English"].n == 5
+    assert heights["shuffled, sorted back"]["code"].mean == pytest.approx(sum(code) / len(code))
+    assert heights["frozen"]["tiny English"].n == len(code)
 
 
 def test_the_swap_table_adds_up():
@@ -114,10 +114,30 @@ def test_rises_inside_are_those_of_the_records():
     classical = next(
         row for row in lesson.rises_inside(RECORDS) if row["segment"] == "classical Chinese"
     )
-    runs = [RECORDS.trial("E1", "file", seed).run for seed in range(5)]
+    seeds = RECORDS.common(("E1", "file"))
+    runs = [RECORDS.trial("E1", "file", seed).run for seed in seeds]
     largest = max(lesson.rise_inside(run)["zh_classical"] for run in runs)
     assert classical["largest"] == f"{largest:+.2f}"
-    assert classical["layouts measured inside"] == "5 of 5"
+    assert classical["layouts measured inside"] == f"{len(seeds)} of {len(seeds)}"
+
+
+def test_dents_are_those_right_after_a_segment():
+    dents = lesson.dents(RECORDS)
+    assert list(dents) == ["code", "English", "maths", "classical Chinese"]
+    pairs = [
+        (RECORDS.trial("E1", "file", seed).run, RECORDS.trial("E1", "frozen", seed).run)
+        for seed in RECORDS.common(("E1", "file"), ("E1", "frozen"))
+    ]
+    classical = [forgetting.dents(trained, frozen)["zh_classical"] for trained, frozen in pairs]
+    assert dents["classical Chinese"].mean == pytest.approx(sum(classical) / len(classical))
+    assert dents["classical Chinese"].above(0) and not dents["code"].above(0)
+
+
+def test_held_out_losses_rise_with_hard_rows_less_than_with_a_pulse():
+    rises = lesson.largest_rises(RECORDS)
+    assert all(rise.above(0) for rise in rises.values())
+    pulse = RECORDS.over_seeds(evidence.probe_rise, lesson.SICK)
+    assert rises["held-out Chinese"].high < pulse.low
 
 
 def test_texts_are_a_table(monkeypatch):

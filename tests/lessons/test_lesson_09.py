@@ -52,7 +52,9 @@ def test_a_step_by_hand(capsys):
 def test_plans(capsys):
     assert lesson.check_plan(lesson.PLAN)
     assert not lesson.check_plan({"A": "go on", "B": "go on", "C": "shuffle"})
-    assert "A: not 'go on': held-out loss rose as well" in capsys.readouterr().out
+    advice = capsys.readouterr().out
+    assert "A: not 'go on': held-out loss rose as well" in advice
+    assert "B: not 'go on': the spike comes back by position" in advice
     assert not lesson.check_plan({"A": "roll back"})
     assert "B: not answered yet." in capsys.readouterr().out
 
