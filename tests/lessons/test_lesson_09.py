@@ -9,6 +9,7 @@ from plots.toy import toy_run
 
 from minimind_lite.lessons import lesson_09 as lesson
 from minimind_lite.records import Run
+from minimind_lite.science import evidence
 
 
 @pytest.mark.parametrize("betas", [(0.9, 0.999), (0.9, 0.9), (0.0, 0.0)])
@@ -57,6 +58,15 @@ def test_plans(capsys):
     assert "B: not 'go on': the spike comes back by position" in advice
     assert not lesson.check_plan({"A": "roll back"})
     assert "B: not answered yet." in capsys.readouterr().out
+
+
+def test_the_dent_after_classical_chinese_is_deepest_under_adam():
+    records, frozen = evidence.recorded(), ("E1", "frozen")
+    adam, sgd = (
+        lesson.dent_after_classical(records, which, frozen)
+        for which in (("E1", "file"), ("E3", "sgd"))
+    )
+    assert adam.above(0) and sgd.above(0) and adam.mean > sgd.mean
 
 
 def test_half_lives(capsys):

@@ -1,10 +1,13 @@
 """Curves: what is drawn, and sentences whose numbers are checked by hand."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from plots.toy import BATCH, STEPS, toy_run
 
 from minimind_lite import plots, spikes
+from minimind_lite.records import Run
 from minimind_lite.science import log_views
 from minimind_lite.segments import Segment
 
@@ -23,6 +26,13 @@ def test_the_sentence_of_a_curve_by_hand():
         "2.01 at step 14. Spikes in file, height at the peak: "
         f"+1.51 nats (z = {event.z:.0f}) at rows 132–143."
     )
+
+
+def test_a_spike_whose_rows_are_no_stretch_of_the_file_is_named_by_its_steps():
+    backwards = [dataclasses.replace(r, rows=r.rows[::-1]) for r in RUN.records]
+    run, [event] = Run(RUN.info, tuple(backwards)), spikes.find(RUN.loss)
+    summary = plots.loss_curve({"backwards": run}, events=[event]).summary
+    assert f"at steps {event.start}–{event.stop - 1}." in summary and "rows" not in summary
 
 
 def test_a_thinned_run_names_the_step_and_not_its_place():
