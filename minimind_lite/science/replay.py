@@ -17,7 +17,7 @@ from minimind_lite.records import Run
 from minimind_lite.science import runner, segment_metrics
 from minimind_lite.science.experiments import EXPERIMENTS
 from minimind_lite.science.fingerprint import code_fingerprint
-from minimind_lite.science.procedures import config_of, one_pass
+from minimind_lite.science.procedures import config_of, layout_of, one_pass
 from minimind_lite.science.reproduce import Progress, no_progress, run_once
 from minimind_lite.science.runner import Job
 from minimind_lite.science.store import Store, Trial
@@ -46,7 +46,7 @@ def rerun(
             "choose one that is, E1 'file' for instance."
         )
     shared = shared or SharedData()
-    layout = shared.layout(trial.seed)
+    layout = layout_of(shared, trial.seed, settings)
     run = run_once(
         config_of(settings, trial.seed).replace(probe_every=0, max_steps=max_steps),
         model=settings.get("model", "nano"),
@@ -93,7 +93,7 @@ def compare(live: Run, trial: Trial) -> Agreement:
         same_environment=provenance.same_bits(provenance.environment(), trial.info["environment"]),
         same_bits=difference == 0.0,
         largest=difference,
-        heights={label: a[label].height - b[label].height for label in a},
+        heights={label: a[label].height - b[label].height for label in a.keys() & b.keys()},
     )
 
 

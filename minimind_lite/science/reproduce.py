@@ -18,7 +18,7 @@ from minimind_lite.files import shipped
 from minimind_lite.files.provenance import run_info
 from minimind_lite.records import Run
 from minimind_lite.rows import EncodedRows
-from minimind_lite.science import decomposition, laws, segment_metrics
+from minimind_lite.science import bases, decomposition, laws, segment_metrics
 from minimind_lite.science import store as stores
 from minimind_lite.science.segment_metrics import SegmentSpike
 from minimind_lite.segments import MAIN, Segment
@@ -63,12 +63,12 @@ def run_once(
     name: str = "run",
     progress: Progress = no_progress,
 ) -> Run:
-    """One run from the shipped base `model`; probes are also measured after the last step.
+    """One run from a base `model`; probes are also measured after the last step.
 
     `progress` is called after every step. Raises what `train` raises.
     """
     data = shipped.sft_rows(shipped.chat()) if data is None else data
-    trained, records = shipped.base_model(model), []
+    trained, records = bases.base_model(model), []
     total = config.total_steps(len(data))
     total = min(total, config.max_steps or total)
     for record in train(trained, data, config, probes=probes):

@@ -81,6 +81,12 @@ class LabOnPage:
     def choose(self, label, option):
         self.setting(label).select_option(label=option)
 
+    def shows(self, label, option):
+        """Wait until a setting shows an option: the page hears of it after the status."""
+        self.setting(label).locator("option:checked", has_text=option).wait_for(
+            state="attached", timeout=20_000
+        )
+
     def picture(self):
         return self.cell.locator(PICTURE).evaluate("e => e.src")
 
@@ -167,6 +173,7 @@ def test_lesson_12_opens_a_spike_and_the_text_is_the_file_s(last_lesson):
     lab.until("Recorded: 556 steps")
     lab.choose("preset", "as reported (#173)")
     lab.until("Recorded: 417 steps")
+    lab.shows("epochs", "3")
     lab.choose("epochs", "1")
     lab.start()
     lab.until("Recorded: 139 steps, 5 spikes")
