@@ -432,7 +432,7 @@ def test_the_line_of_terms_says_whether_training_helped():
     assert terms_line(harmed) == (
         "+1.70 nats = +1.00 unfamiliar + 0.20 forgotten + 0.50 specialized"
     )
-    assert terms_line(harmed, language="zh") == "+1.70 nat = +1.00 陌生 + 0.20 遗忘 + 0.50 专精"
+    assert terms_line(harmed, language="zh") == "+1.70 nat = +1.00 陌生 + 0.20 遗忘 + 0.50 专门化"
 
 
 def test_the_page_shows_the_line_and_explains_its_words(inspector, in_order):
