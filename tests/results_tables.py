@@ -17,7 +17,7 @@ from minimind_lite.science import (
     responses,
 )
 from minimind_lite.science.harm_experiments import OPTIMIZERS
-from minimind_lite.segments import DOMAINS, LARGE, domain_name
+from minimind_lite.segments import CHINESE, DOMAINS, LARGE, domain_name
 
 SHUFFLED_BLOCKS = ("E17", "blocks, shuffled")
 
@@ -70,7 +70,20 @@ def anatomy():
         "specialized",
         "layouts",
     ]
-    return table(head, rows)
+    after = over_layouts(specialized_after, results.BLOCKS, results.FROZEN_BLOCKS)
+    return (
+        f"{table(head, rows)}\n\nSpecialized in long blocks, by what ended: after a Chinese block "
+        f"{after['Chinese']}, after a block of another domain {after['other']}."
+    )
+
+
+def specialized_after(trained, frozen):
+    """Mean specialized term of a file, by the kind of block that ended."""
+    terms = {"Chinese": [], "other": []}
+    for boundary in decomposition.at_boundaries(trained.run, frozen.run):
+        kind = "Chinese" if boundary.before.domain in CHINESE else "other"
+        terms[kind].append(boundary.terms.specialized)
+    return {kind: sum(values) / len(values) for kind, values in terms.items()}
 
 
 def prediction():
@@ -146,7 +159,15 @@ def left_at_the_end():
             evidence.change(evidence.held_out_off_domain), file, shuffled
         )
         rows.append([name, *(left[domain] for domain in DOMAINS), f"**{price}**"])
-    return table(["file", *map(domain_name, DOMAINS), "mean of the four"], rows)
+    lost = evidence.recorded().over_seeds(
+        lambda trial: sum(forgetting.forgotten(trial.run)[domain] for domain in LARGE) / 4,
+        results.CLOSE,
+    )
+    listed = table(["file", *map(domain_name, DOMAINS), "mean of the four"], rows)
+    return (
+        f"{listed}\n\nOf the price with short segments, {lost} nats had been learnt and were lost "
+        "again (the end above the lowest on the way); the rest was never learnt."
+    )
 
 
 def forgetting_by_optimizer():
