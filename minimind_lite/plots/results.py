@@ -221,7 +221,7 @@ def what_explains(evidence: Evidence) -> Plot:
     tables = [keys.values["explained"] for (keys,) in _trials(evidence, ("E6", "sort keys"))]
     return exposure.explained(
         measure.over_layouts(tables),
-        title="What explains a conversation's loss: its domain more than its length",
+        title="The domain explains most of a loss",
     )
 
 
