@@ -16,7 +16,6 @@ from minimind_lite.science import (
     reproduce,
     responses,
 )
-from minimind_lite.science.harm_experiments import OPTIMIZERS
 from minimind_lite.segments import CHINESE, DOMAINS, LARGE, domain_name
 
 SHUFFLED_BLOCKS = ("E17", "blocks, shuffled")
@@ -172,11 +171,7 @@ def left_at_the_end():
 
 def forgetting_by_optimizer():
     records, rows = evidence.recorded(), []
-    for name in ("file", *OPTIMIZERS):
-        which = ("E13", name)
-        seeds = records.store.seeds(*which)
-        if not seeds:
-            continue
+    for name, which in results.by_optimizer(records, results.CLOSE).items():
 
         def rises(trial):
             return forgetting.rises(trial.run)["zh_classical"]
@@ -190,12 +185,12 @@ def forgetting_by_optimizer():
 
         rows.append(
             [
-                "adam 5e-4" if name == "file" else name,
-                records.over_seeds(lambda trial: forgetting.learnt(trial.run), which),
+                name,
+                records.over_seeds(results.learnt, which),
                 records.over_seeds(gained, which),
                 records.over_seeds(lambda trial: rises(trial)["zh"], which),
                 records.over_seeds(others, which),
-                len(seeds),
+                len(records.common(which)),
             ]
         )
     head = [
@@ -228,14 +223,11 @@ def doses():
 
 def half_lives():
     records, rows = evidence.recorded(), []
-    names = {"adam 5e-4": results.BLOCKS[1]} | {name: f"blocks, {name}" for name in OPTIMIZERS}
-    for name, variant in names.items():
-        which = ("E17", variant)
-        if not records.store.seeds(*which):
-            continue
+    runs = results.by_optimizer(records, results.BLOCKS, prefix="blocks, ")
+    for name, which in runs.items():
         life = records.over_seeds(results.half_life_in_blocks, which, results.FROZEN_BLOCKS)
         terms = records.over_seeds(results.mean_height, which, results.FROZEN_BLOCKS)
-        learnt = records.over_seeds(lambda trial: forgetting.learnt(trial.run), which)
+        learnt = records.over_seeds(results.learnt, which)
         rows.append([name, learnt, life.text(0, sign=""), terms, life.n])
     head = [
         "optimizer and rate",

@@ -132,13 +132,13 @@ def dose_response(evidence: Evidence) -> Plot:
 
 def optimizers(evidence: Evidence) -> Plot:
     """Half-life of the excess inside long blocks, against what was learnt."""
-    names = {"adam 5e-4": BLOCKS[1]} | {name: f"blocks, {name}" for name in OPTIMIZERS}
-    points = {}
-    for name, variant in names.items():
-        which = ("E17", variant)
-        if evidence.store.seeds(*which):
-            learnt = evidence.over_seeds(_learnt, which)
-            points[name] = learnt, evidence.over_seeds(half_life_in_blocks, which, FROZEN_BLOCKS)
+    points = {
+        name: (
+            evidence.over_seeds(learnt, which),
+            evidence.over_seeds(half_life_in_blocks, which, FROZEN_BLOCKS),
+        )
+        for name, which in by_optimizer(evidence, BLOCKS, prefix="blocks, ").items()
+    }
     return forgetting.against_learning(
         points,
         ylabel="half-life of the excess in a block (conversations)",
@@ -146,7 +146,16 @@ def optimizers(evidence: Evidence) -> Plot:
     )
 
 
-def _learnt(trial: Trial) -> float:
+def by_optimizer(evidence: Evidence, usual: Which, *, prefix: str = "") -> dict[str, Which]:
+    """Recorded passes like `usual`, Adam's at its own rate, under each optimizer and rate."""
+    experiment, _ = usual
+    passes = {name: (experiment, f"{prefix}{name}") for name in OPTIMIZERS}
+    recorded = {name: which for name, which in passes.items() if evidence.store.seeds(*which)}
+    return {"adam 5e-4": usual} | recorded
+
+
+def learnt(trial: Trial) -> float:
+    """Fall of held-out Chinese over the pass, nats."""
     return measure.learnt(trial.run)
 
 
