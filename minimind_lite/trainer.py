@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from itertools import islice
 from typing import NamedTuple
@@ -72,21 +72,21 @@ def train(
     probes: Mapping[str, EncodedRows] | None = None,
     row_weights: np.ndarray | None = None,
     optimizer: torch.optim.Optimizer | None = None,
-    start_step: int = 0,
+    batches: Iterable[Batch] | None = None,
     total_steps: int | None = None,
     fast: bool = True,
 ) -> Iterator[StepRecord]:
     """Fine-tune `model` in place and yield a record per optimizer step.
 
     Held-out `probes` are measured every `probe_every` steps. `row_weights` (N,) multiply the loss
-    of each conversation. To resume a run, give its `optimizer`, `start_step` and `total_steps`.
+    of each conversation. To resume a run, give its `optimizer`, `total_steps` and last `batches`.
     `fast=False`: one padded micro-batch after the other. Raises `ValueError`, `NonFiniteLoss`.
     """
     supervised = data.supervised()  # (N,) tokens that count
     check_batches(supervised, config)
     optimizer = optimizer or make_optimizer(model, config)  # still None: a frozen model
     with workers_for(model) as workers:
-        for batch in batches_of_run(len(data), config, start_step=start_step):
+        for batch in batches_of_run(len(data), config) if batches is None else batches:
             clock, rows = time.perf_counter(), batch.rows
             due = probes_due(probes, config, batch.step)
             held_out = {name: mean_loss(model, due[name], workers=workers) for name in due}

@@ -19,7 +19,7 @@ from minimind_lite.config import ModelConfig, TrainConfig
 from minimind_lite.model import LanguageModel
 from minimind_lite.optimizer import learning_rate, make_optimizer, take_step
 from minimind_lite.rows import EncodedRows
-from minimind_lite.trainer import NonFiniteLoss, mean_loss, sample_losses, train
+from minimind_lite.trainer import NonFiniteLoss, batches_of_run, mean_loss, sample_losses, train
 
 quick = settings(deadline=None, max_examples=15)
 PLAIN = TrainConfig(
@@ -526,7 +526,8 @@ def test_a_run_that_is_carried_on_is_the_run_without_a_break(optimizer, stop):
     expected = list(train(whole, data, config))
     carried = make_optimizer(broken, config)
     first = list(train(broken, data, config.replace(max_steps=stop), optimizer=carried))
-    second = list(train(broken, data, config, optimizer=carried, start_step=stop))
+    rest = batches_of_run(len(data), config, start_step=stop)
+    second = list(train(broken, data, config, optimizer=carried, batches=rest))
     for a, b in zip(expected, first + second, strict=True):
         assert (a.step, a.epoch, a.samples_seen, a.loss, a.lr) == (
             b.step,

@@ -17,7 +17,7 @@ from minimind_lite.optimizer import make_optimizer
 from minimind_lite.records import Run, StepRecord
 from minimind_lite.rows import EncodedRows
 from minimind_lite.science.trials import Experiment, Outcome, SharedData, Variant
-from minimind_lite.trainer import mean_loss, train
+from minimind_lite.trainer import batches_of_run, mean_loss, train
 
 ORDERS = ("file", "shuffle_once", "shuffle", "buffer:32", "buffer:128", "buffer:512")
 BATCH_SIZES = (4, 8, 16, 32, 64, 128, 256)
@@ -116,10 +116,8 @@ def steps(
     optimizer = make_optimizer(model, config)
     for part, begin, end in ((config, 0, start), (pulse, start, stop), (config, stop, None)):
         if begin != end:
-            part = part.replace(max_steps=end)
-            yield from train(
-                model, data, part, probes=probes, optimizer=optimizer, start_step=begin
-            )
+            batches = batches_of_run(len(data), part.replace(max_steps=end), start_step=begin)
+            yield from train(model, data, part, probes=probes, optimizer=optimizer, batches=batches)
 
 
 def _pass(shared: SharedData, seed: int, settings: Mapping[str, Any]) -> Outcome:

@@ -25,7 +25,8 @@ from minimind_lite.science.harm_experiments import (
     pass_of,
 )
 from minimind_lite.science.measurements import audit, sort_keys
-from minimind_lite.science.procedures import from_scratch, pulse, resume, rollback, swap
+from minimind_lite.science.procedures import from_scratch, pulse, rollback, swap
+from minimind_lite.science.resuming import resume
 from minimind_lite.science.trials import Experiment, Variant
 
 LEARNING_RATE, BATCH_SIZE = 5e-4, 16

@@ -1,4 +1,4 @@
-"""What a trial does when it trains: passes, swaps, pulses, rollbacks, resumes, small bases.
+"""What a trial does when it trains: passes, swaps, pulses, rollbacks, small bases.
 
 Each procedure takes the `SharedData`, a seed and its settings (plain values), and returns an
 `Outcome`. A seed draws a new layout; it is also the seed of the order. Losses are in nats.
@@ -19,13 +19,13 @@ from minimind_lite.config import ModelConfig, TrainConfig
 from minimind_lite.files import shipped
 from minimind_lite.files.encoding import encode_many
 from minimind_lite.model import LanguageModel
-from minimind_lite.optimizer import make_optimizer
+from minimind_lite.records import Run
 from minimind_lite.rows import EncodedRows
+from minimind_lite.runs.rollback import RollbackPolicy, Rule
+from minimind_lite.runs.session import MemoryStates, TrainingSession, Wish
 from minimind_lite.science import arrangements, bases, layouts
 from minimind_lite.science.generation import generate
 from minimind_lite.science.layouts import MAX_LEN, OFF_DOMAIN, Layout
-from minimind_lite.science.rollback import Pulse, WatchedRun
-from minimind_lite.science.training_session import TrainingSession
 from minimind_lite.science.trials import Outcome, SharedData
 from minimind_lite.segments import Segment
 from minimind_lite.trainer import mean_loss
@@ -34,6 +34,7 @@ PROBE_ROWS = 24  # held-out conversations of each domain in a trial
 PROBE_EVERY = 320  # conversations between two measurements
 CLOSELY_BEFORE, CLOSELY_AFTER = 4, 20  # steps before and after a segment, probed closely
 PULSE_STEPS = 4  # of a rollback's pulse
+MANY = 10**6  # rollbacks: a trial never gives up
 PROMPTS = {
     "zh": "请用一句话介绍一下你自己。",
     "code": "Write a Python function that adds two numbers.",
@@ -79,6 +80,14 @@ def layout_of(shared: SharedData, seed: int, settings: Settings) -> Layout:
     )
 
 
+def run_of(
+    session: TrainingSession, layout: Layout, *, info: Mapping[str, object] | None = None
+) -> Run:
+    """What a session recorded, with the layout's ground truth."""
+    truth = {"family": layout.family, "segments": [vars(segment) for segment in layout.segments]}
+    return session.run(info={**(info or {}), **truth})
+
+
 def one_pass(shared: SharedData, seed: int, settings: Settings) -> Outcome:
     """Train over the layout.
 
@@ -109,7 +118,7 @@ def one_pass(shared: SharedData, seed: int, settings: Settings) -> Outcome:
         session.advance(row_weights=weights)
     # Rows were numbered within the chosen ones; the layout's numbers join them to its segments.
     session.records = [replace(r, rows=chosen[r.rows]) for r in session.records]
-    return Outcome(session.run(layout), values)
+    return Outcome(run_of(session, layout), values)
 
 
 def _chosen_rows(layout: Layout, settings: Settings) -> np.ndarray:
@@ -262,60 +271,51 @@ def rollback(shared: SharedData, seed: int, settings: Settings) -> Outcome:
     """When the detector calls, go back to the last checkpoint and follow a `policy`.
 
     `cause`: "hard rows" (file order) or "pulse" (shuffled, the learning rate `factor` times higher
-    for four steps). Policy, `every` and `skip` as in `WatchedRun`. The schedule is that of the
-    whole file, also where rows are skipped. The run holds every step, those taken twice as well.
+    for four steps; a replay repeats it, "skip" and "reshuffle" do not). `policy`: "nothing" (calls
+    are only counted), "replay", "skip" (and `skip` batches after them), "reshuffle"; a state is
+    kept every `every` steps. The schedule is that of the whole file, also where rows are skipped.
+    The run holds every step, those taken twice as well.
     """
     layout, config = shared.layout(seed), TrainConfig(seed=seed)
-    data, rng = shared.data(layout), np.random.default_rng([seed, 2])
-    hard, pulse_at = settings["cause"] == "hard rows", int(settings["pulse_at"])
-    watched = WatchedRun(
-        TrainingSession(shipped.base_model(), data, config, probes=probes_of(shared)),
-        data,
-        order=np.arange(len(data)) if hard else rng.permutation(len(data)),
-        policy=settings["policy"],
-        every=int(settings["every"]),
-        skip=int(settings["skip"]),
-        pulse=Pulse(
-            () if hard else range(pulse_at, pulse_at + PULSE_STEPS),
-            pulsed(config, float(settings["factor"])),
-        ),
-        rng=rng,
+    order, pulse_steps = _rollback_order(layout, settings, seed=seed)
+    every, kind = int(settings["every"]), settings["policy"]
+    then = "replay" if kind == "nothing" else kind
+    policy = RollbackPolicy(Rule(then, skip=int(settings["skip"]), quiet=every, at_most=MANY))
+    session = TrainingSession(
+        shipped.base_model(),
+        shared.data(layout).select(order),
+        config,
+        probes=probes_of(shared),
+        states=MemoryStates(),
+        every=every,
     )
-    watched.train()
+
+    def ask(step: int, loss: float) -> Wish | None:
+        wish = policy(step, loss)
+        return None if kind == "nothing" else wish
+
+    hot, repeats = pulsed(config, float(settings["factor"])), kind in ("nothing", "replay")
+    while True:
+        pulse_now = session.step in pulse_steps and (repeats or not session.rollbacks)
+        if not session.advance(1, config=hot if pulse_now else config, policy=ask):
+            break
+    session.records = [replace(r, rows=order[r.rows]) for r in session.records]
+    rows_read = np.unique(np.concatenate([r.rows for r in session.records]))
     values = {
-        "calls": watched.calls,
-        "steps_taken": len(watched.rows_read),
-        "rows_never_read": watched.rows_never_read(),
+        "calls": policy.calls,
+        "steps_taken": len(session.records),
+        "rows_never_read": len(layout) - len(rows_read),
     }
-    return Outcome(watched.session.run(layout), values)
+    return Outcome(run_of(session, layout), values)
 
 
-def resume(shared: SharedData, seed: int, settings: Settings) -> Outcome:
-    """A shuffled run, broken off at half, and resumed with what the checkpoint `restores`.
-
-    "all"; "weights": a fresh optimizer, and order and schedule from their start; "all but the
-    order": goes on in file order, as MiniMind did until 2026-01-18; "another order": a new seed,
-    whose first half is skipped.
-    """
-    layout = shared.layout(seed)
-    data, config = shared.data(layout), TrainConfig(order="shuffle", seed=seed)
-    session = TrainingSession(shipped.base_model(), data, config, probes=probes_of(shared))
-    half = session.total_steps // 2
-    session.advance(half)
-    if settings["restores"] == "weights":
-        session.optimizer, session.step = make_optimizer(session.model, config), 0
-        session.advance()
-        session.records[half:] = [replace(r, step=r.step + half) for r in session.records[half:]]
-    else:
-        orders = {
-            "all": config,
-            "all but the order": config.replace(order="file"),
-            "another order": config.replace(seed=seed + 1000),
-        }
-        session.advance(config=orders[settings["restores"]])
-    times = np.bincount(np.concatenate([r.rows for r in session.records]), minlength=len(data))
-    values = {"read_twice": int((times > 1).sum()), "never_read": int((times == 0).sum())}
-    return Outcome(session.run(layout, info={"resumed_at": half}), values)
+def _rollback_order(layout: Layout, settings: Settings, *, seed: int) -> tuple[np.ndarray, range]:
+    """Rows (N,) in training order, and the steps of the pulse."""
+    if settings["cause"] == "hard rows":
+        return np.arange(len(layout)), range(0)
+    first = int(settings["pulse_at"])
+    order = np.random.default_rng([seed, 2]).permutation(len(layout))
+    return order, range(first, first + PULSE_STEPS)
 
 
 def from_scratch(shared: SharedData, seed: int, settings: Settings) -> Outcome:
@@ -337,7 +337,7 @@ def from_scratch(shared: SharedData, seed: int, settings: Settings) -> Outcome:
         model, shared.data(layout), config_of(settings, seed), probes=probes_of(shared)
     )
     session.advance()
-    return Outcome(session.run(layout))
+    return Outcome(run_of(session, layout))
 
 
 def _pretraining(shared: SharedData, layout: Layout, *, exposure: int, seed: int) -> EncodedRows:

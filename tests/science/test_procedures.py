@@ -7,8 +7,8 @@ from science.toy import SEGMENTS, N, ToyData, base_model, losses_of, rows_of
 from minimind_lite.config import TrainConfig
 from minimind_lite.files import shipped
 from minimind_lite.optimizer import learning_rate
-from minimind_lite.science import bases, layouts, procedures
-from minimind_lite.science.training_session import TrainingSession
+from minimind_lite.runs.session import TrainingSession
+from minimind_lite.science import bases, layouts, procedures, resuming
 from minimind_lite.segments import Segment
 from minimind_lite.trainer import mean_loss
 
@@ -238,7 +238,7 @@ def test_hard_rows_are_read_in_file_order_without_a_pulse():
 
 
 def resume(restores: str):
-    return procedures.resume(WORLD, 3, {"restores": restores})
+    return resuming.resume(WORLD, 3, {"restores": restores})
 
 
 def uninterrupted():

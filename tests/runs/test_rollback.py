@@ -4,14 +4,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from minimind_lite.science.rollback import Pulse, WatchedRun
+from minimind_lite.science.training_session import TrainingSession
 from science.toy import N, base_model, rows_of
 
 from minimind_lite.config import TrainConfig
 from minimind_lite.optimizer import learning_rate
 from minimind_lite.science import rollback
 from minimind_lite.science.procedures import pulsed
-from minimind_lite.science.rollback import Pulse, WatchedRun
-from minimind_lite.science.training_session import TrainingSession
 
 SIZE, EVERY, SKIP, CALL = 16, 5, 3, 12  # checkpoints at 0, 5, 10; the call comes at step 12
 CONFIG = TrainConfig(seed=0)
