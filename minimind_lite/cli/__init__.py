@@ -21,11 +21,31 @@ DATA = (
     "JSONL file in MiniMind's format, or ShareGPT's, OpenAI's, Alpaca's; also a JSON array, "
     ".gz, .bz2, .zst, Parquet, or hf://owner/name"
 )
+ROLLBACKS = ("replay", "skip", "reshuffle", "lower-rate", "palm")
 DEVICE_ERRORS = ("OutOfMemoryError", "AcceleratorError")  # of torch, which is not imported here
+
+
+class Store(argparse.Action):
+    """Store a value, and note in `given` that the option was given."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        """What argparse calls."""
+        setattr(namespace, self.dest, values)
+        namespace.given = {*getattr(namespace, "given", ()), self.dest}
 
 
 class Parser(argparse.ArgumentParser):
     """Two lines for an error, instead of all options."""
+
+    def __init__(self, **options: typing.Any) -> None:
+        super().__init__(**options)
+        self.register("action", None, Store)
 
     def error(self, message: str) -> typing.NoReturn:
         """Say what is wrong and where to read on; ends the process."""
@@ -69,7 +89,11 @@ def _reproduce(p: Parser) -> None:
 
 def _train(p: Parser) -> None:
     p.add("--data", f"{DATA}; the shipped data/sft.jsonl if left out")
-    p.add("--out", "run folder to write", type=Path, required=True)
+    p.add("--out", "run folder to write", type=Path)
+    p.add("--resume", "instead: run folder to go on with, to the last bit", type=Path)
+    every = "steps between two checkpoints; 0: none, and the run can't be resumed"
+    p.add("--checkpoint-every", every, type=natural, default=50)
+    p.add("--rollback", "when a spike starts, go back; palm: as PaLM did", choices=ROLLBACKS)
     p.add_reading()
     p.add("--skip-bad-lines", "list malformed lines and go on", action="store_true")
     p.add("--allow-mostly-bad", "go on even if most lines are skipped", action="store_true")
@@ -99,12 +123,13 @@ def _spikes(p: Parser) -> None:
 
 def _check(p: Parser) -> None:
     p.add("data", DATA)
-    p.add("--most", "bad lines to list", type=positive, default=100)
+    p.add("--most", "bad lines to list; all if left out", type=positive, default=sys.maxsize)
+    p.add("--write", "also write what can be read or converted to this new file", type=Path)
     p.add_reading()
 
 
 def _claims(p: Parser) -> None:
-    names = tuple(f"E{i}" for i in range(1, 19) if i != 15)  # E15 reads what others recorded
+    names = tuple(f"E{i}" for i in range(1, 20) if i != 15)  # E15 reads what others recorded
     p.add("--only", "run these, print no verdicts", nargs="+", choices=names, metavar="E")
     p.add("--seeds", "layouts, 0 to N-1; one decides nothing", type=positive, default=8)
     p.add("--quick", "one seed, main variants: a few minutes, no verdicts", action="store_true")
@@ -124,6 +149,11 @@ COMMANDS = {  # what runs it, one sentence, its options
     "claims": ("cli.claims:run", "run the experiments, print the verdicts", _claims),
     "bench": ("bench.command:run", "tokens per second, step by step", bench_command.add_options),
 }
+
+
+def natural(text: str) -> int:
+    """A whole number from 0 to 2^31 - 1, as an option's type."""
+    return 0 if text == "0" else positive(text)
 
 
 def positive(text: str) -> int:

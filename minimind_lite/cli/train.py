@@ -5,65 +5,112 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from minimind_lite.chat import Chat
 from minimind_lite.cli import data as reading
+from minimind_lite.cli import resuming
 from minimind_lite.cli import spikes as reporting
+from minimind_lite.cli.inputs import probes_of, read_rows
 from minimind_lite.cli.progress import progress_bar
 from minimind_lite.config import ModelConfig, TrainConfig
-from minimind_lite.files import run_folder, shipped
-from minimind_lite.files.encoded import EncodedFile, file_stamp
+from minimind_lite.files import shipped
+from minimind_lite.files.encoded import file_stamp
 from minimind_lite.files.encoded_cache import cache_folder
-from minimind_lite.files.provenance import run_info
+from minimind_lite.files.run_folder import RunWriter
 from minimind_lite.model import LanguageModel
 from minimind_lite.parallel import worker_count
 from minimind_lite.rows import EncodedRows
-from minimind_lite.trainer import mean_loss, train
+from minimind_lite.runs.recorder import MODEL, RecordedRun, begin
+from minimind_lite.runs.rollback import RULES
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """What can be refused is refused before a file is read; a stop keeps the steps so far."""
+    """A new run, or one that goes on; a stop keeps the steps so far, and says how to go on."""
+    if (arguments.out is None) == (arguments.resume is None):
+        raise ValueError("give --out RUN for a new run, or --resume RUN to go on with one.")
+    worker_count()  # this and the next read the environment, which may hold nonsense
+    cache_folder()
+    if arguments.resume:
+        return _train(arguments.resume, lambda: resuming.reopened(arguments))
+    config, device = _checked(arguments)
+    with RunWriter(arguments.out, {}) as writer:
+        return _train(arguments.out, lambda: _begun(writer, arguments, config, device))
+
+
+def _checked(arguments: argparse.Namespace) -> tuple[TrainConfig, torch.device]:
+    """What can be refused is refused before a file is read."""
     values = {name: getattr(arguments, name) for name in TrainConfig.__dataclass_fields__}
     config = TrainConfig(**(values | {"precision": "fp32"}))  # chosen when the rows are there
     device = choose_device(arguments.device)
     longest = ModelConfig.preset(arguments.model).max_seq_len
     if arguments.max_seq_len > longest:
         raise ValueError(f"{arguments.model} sees {longest} tokens at most: lower --max-seq-len.")
-    worker_count()  # this and the next read the environment, which may hold nonsense
-    cache_folder()
-    writer = run_folder.RunWriter(arguments.out, {})
+    if arguments.rollback and not arguments.checkpoint_every:
+        raise ValueError("--rollback needs checkpoints: leave out --checkpoint-every 0.")
+    return config, device
+
+
+def _train(folder: Path, opened: Callable[[], RecordedRun]) -> int:
+    """Train what is left of a run; then its report, however it ended."""
+    run: RecordedRun | None = None
     try:
-        with writer:
-            _record(writer, arguments, config, device)
+        with (run := opened()):
+            _show(run)
     except KeyboardInterrupt:
-        result = f"its steps are kept in {arguments.out}" if writer.parts else "no step was made"
-        print(f"stopped; {result}. A stopped run can't go on.", file=sys.stderr)
+        print(f"stopped at once; {_kept_so_far(run)}", file=sys.stderr)
         return 130
     finally:
-        if writer.parts:
-            print(reporting.report(arguments.out))
+        if run is not None and run.writer.parts:
+            print(reporting.report(folder))
+    if not run.finished:
+        print(f"stopped; {_kept_so_far(run)}", file=sys.stderr)
+        return 130
     return 0
 
 
-def _record(
-    writer: run_folder.RunWriter,
-    arguments: argparse.Namespace,
-    config: TrainConfig,
-    device: torch.device,
-) -> None:
-    """Read, train, and write every step."""
+def _kept_so_far(run: RecordedRun | None) -> str:
+    """What a stop leaves, and how to go on."""
+    if run is None or not run.writer.parts:
+        return "no step was made."
+    folder = run.writer.folder
+    if run.session.states is None:
+        return f"its steps are in {folder}. It has no checkpoint, so it can't go on."
+    return (
+        f"{run.session.step:,} of {run.session.total_steps:,} steps are in {folder}. To go on: "
+        f"python -m minimind_lite train --resume {folder}"
+    )
+
+
+def _show(run: RecordedRun) -> None:
+    """Train with a progress bar; the rate at the end."""
+    for note in run.notes:
+        print(note)
+    lengths, tokens, start = run.session.data.lengths(), 0, time.perf_counter()
+    with progress_bar(run.left(), "training") as bar:
+        for record in run.steps():
+            tokens += int(lengths[record.rows].sum())
+            bar.set_postfix(loss=f"{record.loss:.3f}")
+            bar.update()
+    seconds = time.perf_counter() - start
+    print(f"{seconds:.1f} s, {tokens / seconds:,.0f} tokens per second (padding not counted).")
+    if run.finished and (run.writer.folder / MODEL).exists():
+        print(f"Weights: {run.writer.folder / MODEL}")
+
+
+def _begun(
+    writer: RunWriter, arguments: argparse.Namespace, config: TrainConfig, device: torch.device
+) -> RecordedRun:
+    """Read the data, make the model, and begin."""
     chat = shipped.chat()
     path = reading.jsonl_of(arguments.data or str(shipped.folder() / "sft.jsonl"))
-    data = _data(path, chat, arguments)
+    data = read_rows(path, chat, arguments)
     model = _model(arguments, device)
     config = config.replace(precision=_precision(arguments, model, data.rows, config=config))
-    learns = config.optimizer != "none"  # a frozen model's held-out loss never changes
-    probes = shipped.probes(chat) if config.probe_every and learns else {}
-    more = {  # what a reader of the run needs to find the line of each row again
+    info = {  # what a reader of the run needs to find the line of each row again
         "data": reading.printable(arguments.data or path),
         "lines_of": reading.printable(path.resolve()),
         "data_stamp": list(file_stamp(path)),
@@ -72,35 +119,18 @@ def _record(
         "rows": len(data.rows),
         "cut_rows": data.n_cut,
         "max_seq_len": arguments.max_seq_len,
+        "options": resuming.options(arguments),
     }
-    info = run_info(model, config, more=more)
-    writer.set_info(info)
-    total = min(config.total_steps(len(data.rows)), config.max_steps or sys.maxsize)
-    lengths, tokens, start = data.rows.lengths(), 0, time.perf_counter()
-    with progress_bar(total, "training") as bar:
-        for record in train(model, data.rows, config, probes=probes):
-            writer.write(record)
-            tokens += int(lengths[record.rows].sum())
-            bar.set_postfix(loss=f"{record.loss:.3f}")
-            bar.update()
-    seconds = time.perf_counter() - start
-    print(f"{seconds:.1f} s, {tokens / seconds:,.0f} tokens per second (padding not counted).")
-    after = {name: mean_loss(model, rows) for name, rows in probes.items()}
-    writer.set_info(info | {"probes_after": after})
-
-
-def _data(path: Path, chat: Chat, arguments: argparse.Namespace) -> EncodedFile:
-    """The rows to train on. Raises `ValueError` where there are too few to be meant."""
-    data = reading.encode(path, chat, arguments, skip=arguments.skip_bad_lines)
-    read, lines = data.report.read, data.report.lines
-    if 2 * read < lines and not arguments.allow_mostly_bad:
-        raise ValueError(
-            f"only {read:,} of {lines:,} lines of {path} could be read. To go on with these: "
-            "--allow-mostly-bad."
-        )
-    if not read:
-        raise ValueError(f"{path} has no rows to train on.")
-    return data
+    return begin(
+        writer,
+        model,
+        data.rows,
+        config,
+        probes=probes_of(chat, config),
+        info=info,
+        rule=RULES[arguments.rollback] if arguments.rollback else None,
+        every=arguments.checkpoint_every,
+    )
 
 
 def _model(arguments: argparse.Namespace, device: torch.device) -> LanguageModel:

@@ -3,7 +3,8 @@
 A run folder holds `config.json` (what was run, on what) and `steps/`, Parquet parts with a row
 per step, which `pandas.read_parquet(folder / "steps")` opens. Its lists hold the conversations of
 the step; `.explode(["rows", "sample_losses", "sample_tokens"])` gives each of them a row. Parts
-are written whole, so a killed run leaves a readable folder that lacks the last part.
+are written whole, so a killed run leaves a readable folder that lacks the last part. While a run
+goes on there is `checkpoints/` beside them, and at its end `model.safetensors`.
 """
 
 from __future__ import annotations
@@ -12,14 +13,19 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from minimind_lite.files.run_columns import PROBE
-from minimind_lite.files.work import write_then_rename
+from minimind_lite.files.work import remove, sweep, write_then_rename
 from minimind_lite.records import Run, StepRecord
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+CONFIG, STEPS, LOCK, CHECKPOINTS = "config.json", "steps", ".lock", "checkpoints"
 FORMAT = 3  # raised when a reader of the old form would misread the new
 PART_SIZE = 100  # steps
 ARRAYS = {"micro_losses": float, "rows": int, "sample_losses": float, "sample_tokens": int}
@@ -29,32 +35,74 @@ class RunWriter:
     """Writes records to a run folder as they come, a Parquet part every PART_SIZE steps.
 
     Used as a context manager; leaving it, normally or by an error, writes what is pending. The
-    folder is taken at once, so that nobody works for minutes in vain; without a single step it is
-    given up again. Raises `FileExistsError` where the folder already holds a run, or another
-    process has begun one, and `OSError` that names the folder where it can't be written.
+    folder is locked at once, so that nobody works for minutes in vain; without a single step it
+    is given up again. With `resume_at`, goes on after so many records of a run that is there, and
+    removes those after them. Raises `FileExistsError` where the folder already holds a run or
+    another process writes to it, `ValueError` where it holds fewer records than `resume_at`, and
+    `OSError` that names the folder where it can't be written.
     """
 
-    def __init__(self, folder: str | Path, info: Mapping[str, Any]) -> None:
+    def __init__(
+        self, folder: str | Path, info: Mapping[str, Any], *, resume_at: int | None = None
+    ) -> None:
         self.folder, self.parts = Path(folder), 0
         self.pending: list[StepRecord] = []
+        self.last: StepRecord | None = None  # that was written
         self.probe_names: set[str] = set()  # each part has the probe columns of all before it
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / "steps").mkdir()  # of two processes that begin at once, one is refused
+            (self.folder / STEPS).mkdir(parents=True, exist_ok=True)
         except FileExistsError:
+            raise FileExistsError(f"{folder} is a file; choose another folder.") from None
+        self.lock = lock(self.folder)
+        try:
+            if resume_at is None:
+                self._refuse_a_run()
+            else:
+                self._keep(resume_at)
+            self.set_info(info)
+        except BaseException:
+            self.lock.release()
+            raise
+
+    def _refuse_a_run(self) -> None:
+        """A folder whose writer was killed before it had written anything may be taken."""
+        if any(self.folder.glob(f"{STEPS}/*.parquet")) or any(self.folder.glob(f"{CHECKPOINTS}/*")):
             raise FileExistsError(
-                f"{folder} already holds a run, or is a file; choose another folder or delete it."
-            ) from None
-        self.set_info(info)
+                f"{self.folder} already holds a run; choose another folder or delete it. To go on "
+                f"with it: --resume {self.folder}"
+            )
+
+    def _keep(self, n_records: int) -> None:
+        """Remove all records but the first `n_records`, the last ones first."""
+        import pyarrow.parquet as pq
+
+        for folder in (self.folder, self.folder / STEPS):
+            sweep(folder)
+        parts = _parts(self.folder)
+        ends = np.cumsum([pq.read_metadata(part).num_rows for part in parts], dtype=int)
+        if n_records > (ends[-1] if parts else 0):
+            raise ValueError(
+                f"{self.folder} lacks records: a checkpoint comes after {n_records} of them, and "
+                f"there are {ends[-1] if parts else 0}."
+            )
+        self.parts = int(np.searchsorted(ends, n_records))
+        for part in reversed(parts[self.parts + 1 :]):
+            part.unlink()
+        if self.parts < len(parts):
+            table = pq.read_table(parts[self.parts])
+            left = n_records - (int(ends[self.parts - 1]) if self.parts else 0)
+            self.probe_names = {n.removeprefix(PROBE) for n in table.column_names if PROBE in n}
+            parts[self.parts].unlink() if not left else self._write(table.slice(0, left))
 
     def set_info(self, info: Mapping[str, Any]) -> None:
         """Write what config.json says of the run."""
         text = json.dumps({**info, "format": FORMAT}, indent=2, ensure_ascii=False)
-        with write_then_rename(self.folder / "config.json") as temporary:
+        with write_then_rename(self.folder / CONFIG, durable=True) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
 
     def write(self, record: StepRecord) -> None:
         """Take one record; may write a part."""
+        self.last = record
         self.pending.append(record)
         if len(self.pending) >= PART_SIZE:
             self.flush()
@@ -64,28 +112,54 @@ class RunWriter:
         if not self.pending:
             return
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         self.probe_names |= {name for record in self.pending for name in record.probes}
-        table = pa.Table.from_pylist([_row(r, sorted(self.probe_names)) for r in self.pending])
-        part = self.folder / "steps" / f"{self.parts:06d}.parquet"
+        rows = [_row(record, sorted(self.probe_names)) for record in self.pending]
+        self._write(pa.Table.from_pylist(rows))
+        self.pending = []
+
+    def _write(self, table: pa.Table) -> None:
+        import pyarrow.parquet as pq
+
+        part = self.folder / STEPS / f"{self.parts:06d}.parquet"
         try:
-            with write_then_rename(part) as temporary:
+            with write_then_rename(part, durable=True) as temporary:
                 pq.write_table(table, temporary, compression="zstd")
         except OSError as error:  # a full disk says no more than that
             raise OSError(f"{part} can't be written: {error}") from None
-        self.parts, self.pending = self.parts + 1, []
+        self.parts += 1
 
     def __enter__(self) -> RunWriter:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.flush()
-        if not self.parts:
-            (self.folder / "config.json").unlink(missing_ok=True)
-            for folder in (self.folder / "steps", self.folder):
-                with suppress(OSError):  # other files in it stay
-                    folder.rmdir()
+        try:
+            self.flush()
+        finally:
+            if not self.parts:
+                (self.folder / CONFIG).unlink(missing_ok=True)
+                remove(self.folder / CHECKPOINTS)
+            self.lock.release()
+            if not self.parts:
+                (self.folder / LOCK).unlink(missing_ok=True)
+                for folder in (self.folder / STEPS, self.folder):
+                    with suppress(OSError):  # other files in it stay
+                        folder.rmdir()
+
+
+def lock(folder: Path) -> FileLock:
+    """Take a run folder for this process; the system gives it back when the process ends.
+
+    Raises `FileExistsError` where another process has it.
+    """
+    taken = FileLock(folder / LOCK, thread_local=False)  # a lab lets go on another thread
+    try:
+        taken.acquire(blocking=False)
+    except Timeout:
+        raise FileExistsError(
+            f"another process writes to {folder} just now; choose another folder, or wait."
+        ) from None
+    return taken
 
 
 def _row(record: StepRecord, probe_names: list[str]) -> dict[str, Any]:
@@ -103,21 +177,36 @@ def _record(row: Mapping[str, Any]) -> StepRecord:
 
 def load(folder: str | Path) -> Run:
     """Read a run folder, finished or not. Raises `ValueError` where it is none, or has a gap."""
-    folder = Path(folder)
+    return Run(read_info(folder), tuple(_records(Path(folder))))
+
+
+def read_info(folder: str | Path) -> dict[str, Any]:
+    """What config.json says of a run. Raises `ValueError` where there is no run, or an old one."""
     try:
-        info = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        version = dict(info).get("format")
+        info = dict(json.loads((Path(folder) / CONFIG).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise ValueError(f"{folder} is no run folder: no config.json to read ({error}).") from None
-    if version != FORMAT:
+        raise ValueError(f"{folder} is no run folder: no {CONFIG} to read ({error}).") from None
+    if info.get("format") != FORMAT:
+        version = info.get("format")
         raise ValueError(f"{folder} has run format {version!r}, this version reads {FORMAT}.")
-    return Run(info, tuple(_records(folder)))
+    return info
+
+
+def _parts(folder: Path) -> list[Path]:
+    parts = sorted(folder.glob(f"{STEPS}/*.parquet"))
+    for number, part in enumerate(parts):
+        if part.name != f"{number:06d}.parquet":
+            raise ValueError(f"{folder} lacks part {number:06d}.parquet: the run has a gap there.")
+    return parts
 
 
 def _records(folder: Path) -> Iterator[StepRecord]:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    for number, part in enumerate(sorted(folder.glob("steps/*.parquet"))):
-        if part.name != f"{number:06d}.parquet":
-            raise ValueError(f"{folder} lacks part {number:06d}.parquet: the run has a gap there.")
-        yield from map(_record, pq.read_table(part).to_pylist())
+    for part in _parts(folder):
+        try:
+            yield from map(_record, pq.read_table(part).to_pylist())
+        except (pa.ArrowException, OSError, KeyError, TypeError) as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise ValueError(f"{part} is damaged: {reason}") from None

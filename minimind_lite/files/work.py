@@ -27,21 +27,50 @@ def work_folder() -> Path:
 
 
 @contextmanager
-def write_then_rename(path: str | Path) -> Iterator[Path]:
+def write_then_rename(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
     """A temporary name beside `path` to write to; what lies there at the end replaces `path`.
 
     So a reader sees the old file or the whole new one, never half of it. After an error the old
     file is still in its place and nothing else is left. The temporary name begins with a dot:
-    readers of Parquet folders pass over it. A folder may be written the same way, where `path`
-    does not exist or is an empty folder.
+    readers of Parquet folders pass over it. A folder may be written the same way. With `durable`
+    it is on the disk, not only in the system's memory, before it gets its name: it outlasts a
+    power cut.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         yield temporary
-        os.replace(temporary, path)
+        if durable:
+            for file in sorted(temporary.iterdir()) if temporary.is_dir() else ():
+                _flush(file)
+            _flush(temporary)
+        if temporary.is_dir() and path.is_dir():  # a folder replaces none but an empty one
+            os.replace(path, old := temporary.with_suffix(".old.tmp"))
+            os.replace(temporary, path)
+            remove(old)
+        else:
+            os.replace(temporary, path)
+        if durable:
+            _flush(path.parent)
     finally:
         remove(temporary)
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    if path.is_dir() and os.name == "nt":
+        return  # Windows has no such thing as an open folder
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sweep(folder: Path) -> None:
+    """Delete what killed writers left behind in a folder."""
+    for path in folder.glob(".*.tmp"):
+        remove(path)
 
 
 def remove(path: Path) -> None:

@@ -102,6 +102,7 @@ class TrainingSession:
         self.rollbacks: tuple[Rollback, ...] = ()
         self.records: list[StepRecord] = []  # those that `advance` took
         self.states, self.every, self.write = states, every, write
+        self._latest: tuple[int, int] | None = None  # position and step of the last state kept
 
     def steps(
         self,
@@ -179,11 +180,16 @@ class TrainingSession:
         rollbacks, position = (*self.rollbacks, rollback), self.position
         self.restore(state)
         self.rollbacks, self.position = rollbacks, position
-        self.states.add(self.save())
+        self._keep(self.states)
 
     def _keep_if_due(self) -> None:
         if self.states is not None and self.step % self.every == 0:
-            self.states.add(self.save())
+            self._keep(self.states)
+
+    def _keep(self, states: States) -> None:
+        if self._latest != (self.position, self.step):
+            states.add(self.save())
+            self._latest = self.position, self.step
 
     def advance(
         self,
@@ -221,10 +227,13 @@ class TrainingSession:
             groups = self.optimizer.state_dict()["param_groups"]
             self.optimizer.load_state_dict({"state": by_parameter, "param_groups": groups})
         self.step, self.position = state.step, state.position
-        self.rollbacks = state.rollbacks
+        self.rollbacks, self._latest = state.rollbacks, (state.position, state.step)
 
     def run(self, *, info: Mapping[str, object] | None = None) -> Run:
         """What `advance` recorded, with `info` and the held-out losses as they are now."""
-        after = {name: mean_loss(self.model, rows) for name, rows in self.probes.items()}
-        more = {"rows": len(self.data), **(info or {}), "probes_after": after}
+        more = {"rows": len(self.data), **(info or {}), "probes_after": self.probe_losses()}
         return Run(run_info(self.model, self.config, more=more), tuple(self.records))
+
+    def probe_losses(self) -> dict[str, float]:
+        """The held-out losses as they are now, in nats."""
+        return {name: mean_loss(self.model, rows) for name, rows in self.probes.items()}

@@ -1,0 +1,54 @@
+"""`train --resume`: the same data, read the same way, and the run goes on."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from minimind_lite.cli import data as reading
+from minimind_lite.cli.inputs import probes_of, read_rows
+from minimind_lite.config import TrainConfig
+from minimind_lite.files import shipped
+from minimind_lite.runs.recorder import RecordedRun
+from minimind_lite.runs.resume import NotResumable, resumable_info, resume
+
+OPTIONS = ("model", "max_seq_len", "skip_bad_lines", "allow_mostly_bad", "rollback", "device")
+WELCOME = {"resume", "data", "max_steps"}  # may be given again, and be others
+
+
+def options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The options of a new run that are no settings of `TrainConfig`, for config.json."""
+    data = arguments.data
+    if data and Path(data).exists():
+        data = reading.printable(Path(data).resolve())
+    return {"data": data, **{name: getattr(arguments, name) for name in OPTIONS}}
+
+
+def reopened(arguments: argparse.Namespace) -> RecordedRun:
+    """The run of a folder, ready to go on. Raises `NotResumable` for other settings."""
+    folder = arguments.resume
+    info = resumable_info(folder)
+    before = info["train_config"] | info["options"]
+    _refuse_others(arguments, before | {"checkpoint_every": info["checkpoint_every"]})
+    again = argparse.Namespace(**vars(arguments) | info["options"])
+    chat, data = shipped.chat(), arguments.data or again.data
+    path = reading.jsonl_of(data or str(shipped.folder() / "sft.jsonl"))
+    return resume(
+        folder,
+        read_rows(path, chat, again).rows,
+        probes=probes_of(chat, TrainConfig.from_dict(info["train_config"])),
+        device=again.device,
+        max_steps=arguments.max_steps,
+    )
+
+
+def _refuse_others(arguments: argparse.Namespace, before: dict[str, Any]) -> None:
+    """Raise `NotResumable` for an option that would make another run of it."""
+    for name in sorted(getattr(arguments, "given", set()) - WELCOME):
+        value, option = getattr(arguments, name), f"--{name.replace('_', '-')}"
+        if value != before.get(name):
+            raise NotResumable(
+                f"{option} was {before.get(name)} when the run began, and can't become {value}: "
+                "that would be another run. Leave it out, or begin a new run with --out."
+            )
