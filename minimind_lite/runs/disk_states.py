@@ -29,7 +29,8 @@ class DiskStates:
     """The last `keep` states of a run, as checkpoints in its folder.
 
     `about` is what must agree when the run goes on. `line` is (position, step) of the states that
-    the run may go back to: those that no rollback made void.
+    a rollback may go back to: those that none made void, at steps that are due. One that Ctrl-C
+    left in between is none of them: the run without a break would not have it.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class DiskStates:
         }
         path = self._path(state.position)
         save_checkpoint(path, Checkpoint(state.weights, state.moments, about))
-        self.line = _extended(self.line, (state.position, state.step))
+        self.line = _extended(self.line, (state.position, state.step), self.about)
         newest = {self._path(position) for position, _ in self.line[-self.keep :]}
         for old in set(positions(self.writer.folder)[: -self.keep]) - newest:
             remove(old)
@@ -75,8 +76,12 @@ class DiskStates:
         raise ValueError(f"no checkpoint in {self.folder} is whole: there is none to go back to.")
 
 
-def _extended(line: Sequence[tuple[int, int]], new: tuple[int, int]) -> list[tuple[int, int]]:
+def _extended(
+    line: Sequence[tuple[int, int]], new: tuple[int, int], about: Mapping[str, Any]
+) -> list[tuple[int, int]]:
     """With a new state; those after the step that it goes on from are void."""
+    if new[1] % about["checkpoint_every"]:
+        return list(line)
     return [*(old for old in line if old[1] < new[1]), new]
 
 
@@ -117,7 +122,8 @@ def line_of(folder: Path, position: int) -> list[tuple[int, int]]:
     for path in positions(folder):
         if int(path.name) <= position:
             try:
-                line = _extended(line, (int(path.name), load_checkpoint(path).about["step"]))
+                about = load_checkpoint(path).about
+                line = _extended(line, (about["position"], about["step"]), about)
             except DamagedCheckpoint:
                 continue
     return line

@@ -200,8 +200,10 @@ class TrainingSession:
         policy: Policy | None = None,
     ) -> list[StepRecord]:
         """As `steps`, at once; their records are also in `self.records`."""
-        records = list(self.steps(n, config=config, row_weights=row_weights, policy=policy))
-        self.records += records
+        records = []
+        for record in self.steps(n, config=config, row_weights=row_weights, policy=policy):
+            records.append(record)
+            self.records.append(record)  # at once: the next step may raise
         return records
 
     def save(self) -> State:
@@ -227,7 +229,7 @@ class TrainingSession:
             groups = self.optimizer.state_dict()["param_groups"]
             self.optimizer.load_state_dict({"state": by_parameter, "param_groups": groups})
         self.step, self.position = state.step, state.position
-        self.rollbacks, self._latest = state.rollbacks, (state.position, state.step)
+        self.rollbacks, self._latest = state.rollbacks, None
 
     def run(self, *, info: Mapping[str, object] | None = None) -> Run:
         """What `advance` recorded, with `info` and the held-out losses as they are now."""
