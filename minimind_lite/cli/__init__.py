@@ -16,6 +16,8 @@ from minimind_lite import __version__
 from minimind_lite.bench import command as bench_command
 from minimind_lite.config import PRECISIONS, ModelConfig, TrainConfig
 from minimind_lite.files.jsonl import BadLineError
+from minimind_lite.files.visible import visible
+from minimind_lite.spikes import MIN_HEIGHT, THRESHOLD, WINDOW
 
 DATA = (
     "JSONL file in MiniMind's format, or ShareGPT's, OpenAI's, Alpaca's; also a JSON array, "
@@ -97,6 +99,9 @@ def _train(p: Parser) -> None:
     p.add_reading()
     p.add("--skip-bad-lines", "list malformed lines and go on", action="store_true")
     p.add("--allow-mostly-bad", "go on even if most lines are skipped", action="store_true")
+    p.add("--hold-out", "lines kept back from training, evenly spaced, as a probe", type=positive)
+    probe = "files of your own held-out lines, each a probe named like its file"
+    p.add("--probe", probe, nargs="+", action="extend", metavar="FILE")
     p.add("--model", "size", choices=tuple(ModelConfig.PRESETS), default="nano")
     p.add("--device", "cpu, cuda, mps or auto: CUDA if there is one", default="cpu")
     defaults = {"probe_every": 20, "precision": None}  # others than TrainConfig's
@@ -119,11 +124,19 @@ def _train(p: Parser) -> None:
 
 def _spikes(p: Parser) -> None:
     p.add("run_folder", "what `train --out` wrote", type=Path)
+    p.add("--window", "steps before a step that it is judged by", type=positive, default=WINDOW)
+    p.add("--threshold", "z at which a rise begins", type=amount, default=THRESHOLD)
+    p.add("--min-height", "nats that a rise must have as well", type=amount, default=MIN_HEIGHT)
+
+
+def _compare(p: Parser) -> None:
+    p.add("run_folders", "what `train --out` wrote, two to five", type=Path, nargs="+")
+    p.add("--out", "picture; my_work/compare.png if left out", type=Path)
 
 
 def _check(p: Parser) -> None:
     p.add("data", DATA)
-    p.add("--most", "bad lines to list; all if left out", type=positive, default=sys.maxsize)
+    p.add("--most", "bad lines to list; all if left out", type=positive)
     p.add("--write", "also write what can be read or converted to this new file", type=Path)
     p.add_reading()
 
@@ -145,6 +158,7 @@ COMMANDS = {  # what runs it, one sentence, its options
     "reproduce": ("cli.reproduce:run", "file order, frozen, shuffled: table, picture", _reproduce),
     "train": ("cli.train:run", "fine-tune on a file and record the run", _train),
     "spikes": ("cli.spikes:run", "the spikes of a recorded run, with their lines", _spikes),
+    "compare": ("cli.compare:run", "recorded runs side by side: table, picture", _compare),
     "check": ("cli.data:check", "what a file holds: bad lines, cut rows, tokens", _check),
     "claims": ("cli.claims:run", "run the experiments, print the verdicts", _claims),
     "bench": ("bench.command:run", "tokens per second, step by step", bench_command.add_options),
@@ -161,6 +175,17 @@ def positive(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) < 1 << 31:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
     return int(text)
+
+
+def amount(text: str) -> float:
+    """A number from 0 on, as an option's type."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 on")
+    return value
 
 
 def main(words: list[str] | None = None) -> int:
@@ -180,5 +205,5 @@ def main(words: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {visible(message)}", file=sys.stderr)
     return 1

@@ -7,22 +7,41 @@ from pathlib import Path
 from typing import Any
 
 from minimind_lite.cli import data as reading
-from minimind_lite.cli.inputs import probes_of, read_rows
+from minimind_lite.cli.inputs import inputs
 from minimind_lite.config import TrainConfig
 from minimind_lite.files import shipped
 from minimind_lite.runs.recorder import RecordedRun
 from minimind_lite.runs.resume import NotResumable, resumable_info, resume
 
-OPTIONS = ("model", "max_seq_len", "skip_bad_lines", "allow_mostly_bad", "rollback", "device")
+OPTIONS = (
+    "model",
+    "max_seq_len",
+    "skip_bad_lines",
+    "allow_mostly_bad",
+    "hold_out",
+    "rollback",
+    "device",
+)
 WELCOME = {"resume", "data", "max_steps"}  # may be given again, and be others
 
 
 def options(arguments: argparse.Namespace) -> dict[str, Any]:
     """The options of a new run that are no settings of `TrainConfig`, for config.json."""
-    data = arguments.data
-    if data and Path(data).exists():
-        data = reading.printable(Path(data).resolve())
-    return {"data": data, **{name: getattr(arguments, name) for name in OPTIONS}}
+    data = _whole_path(arguments.data) if arguments.data else None
+    return {
+        "data": data,
+        "probe": _probes(arguments),
+        **{name: getattr(arguments, name) for name in OPTIONS},
+    }
+
+
+def _probes(arguments: argparse.Namespace) -> list[str]:
+    return [_whole_path(name) for name in arguments.probe or ()]
+
+
+def _whole_path(name: str) -> str:
+    """The same name from any folder; that of a dataset on the hub stays."""
+    return reading.printable(Path(name).resolve()) if Path(name).exists() else name
 
 
 def reopened(arguments: argparse.Namespace) -> RecordedRun:
@@ -34,10 +53,11 @@ def reopened(arguments: argparse.Namespace) -> RecordedRun:
     again = argparse.Namespace(**vars(arguments) | info["options"])
     chat, data = shipped.chat(), arguments.data or again.data
     path = reading.jsonl_of(data or str(shipped.folder() / "sft.jsonl"))
+    read = inputs(path, chat, again, TrainConfig.from_dict(info["train_config"]))
     return resume(
         folder,
-        read_rows(path, chat, again).rows,
-        probes=probes_of(chat, TrainConfig.from_dict(info["train_config"])),
+        read.rows,
+        probes=read.probes,
         device=again.device,
         max_steps=arguments.max_steps,
     )
@@ -45,8 +65,11 @@ def reopened(arguments: argparse.Namespace) -> RecordedRun:
 
 def _refuse_others(arguments: argparse.Namespace, before: dict[str, Any]) -> None:
     """Raise `NotResumable` for an option that would make another run of it."""
-    for name in sorted(getattr(arguments, "given", set()) - WELCOME):
-        value, option = getattr(arguments, name), f"--{name.replace('_', '-')}"
+    given = {name: getattr(arguments, name) for name in getattr(arguments, "given", ())}
+    if arguments.probe:
+        given["probe"] = _probes(arguments)
+    for name in sorted(given.keys() - WELCOME):
+        value, option = given[name], f"--{name.replace('_', '-')}"
         if value != before.get(name):
             raise NotResumable(
                 f"{option} was {before.get(name)} when the run began, and can't become {value}: "

@@ -14,7 +14,7 @@ import torch
 from minimind_lite.cli import data as reading
 from minimind_lite.cli import resuming
 from minimind_lite.cli import spikes as reporting
-from minimind_lite.cli.inputs import probes_of, read_rows
+from minimind_lite.cli.inputs import checked_probes, inputs
 from minimind_lite.cli.progress import progress_bar
 from minimind_lite.config import ModelConfig, TrainConfig
 from minimind_lite.files import shipped
@@ -49,6 +49,7 @@ def _checked(arguments: argparse.Namespace) -> tuple[TrainConfig, torch.device]:
     longest = ModelConfig.preset(arguments.model).max_seq_len
     if arguments.max_seq_len > longest:
         raise ValueError(f"{arguments.model} sees {longest} tokens at most: lower --max-seq-len.")
+    checked_probes(arguments)
     if arguments.rollback and not arguments.checkpoint_every:
         raise ValueError("--rollback needs checkpoints: leave out --checkpoint-every 0.")
     return config, device
@@ -107,16 +108,18 @@ def _begun(
     """Read the data, make the model, and begin."""
     chat = shipped.chat()
     path = reading.jsonl_of(arguments.data or str(shipped.folder() / "sft.jsonl"))
-    data = read_rows(path, chat, arguments)
+    read = inputs(path, chat, arguments, config)
+    data, rows = read.file, read.rows
     model = _model(arguments, device)
-    config = config.replace(precision=_precision(arguments, model, data.rows, config=config))
+    config = config.replace(precision=_precision(arguments, model, rows, config=config))
     info = {  # what a reader of the run needs to find the line of each row again
         "data": reading.printable(arguments.data or path),
         "lines_of": reading.printable(path.resolve()),
         "data_stamp": list(file_stamp(path)),
         "data_lines": data.report.lines,
         "skipped_lines": [bad.line for bad in data.report.skipped],
-        "rows": len(data.rows),
+        "held_out_lines": read.held_out_lines,
+        "rows": len(rows),
         "cut_rows": data.n_cut,
         "max_seq_len": arguments.max_seq_len,
         "options": resuming.options(arguments),
@@ -124,9 +127,9 @@ def _begun(
     return begin(
         writer,
         model,
-        data.rows,
+        rows,
         config,
-        probes=probes_of(chat, config),
+        probes=read.probes,
         info=info,
         rule=RULES[arguments.rollback] if arguments.rollback else None,
         every=arguments.checkpoint_every,

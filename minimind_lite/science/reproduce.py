@@ -177,7 +177,7 @@ def table(summaries: list[Summary]) -> str:
         "events",
         "probe change zh / off-domain",
     ]
-    return _aligned([head, *(_cells(summary) for summary in summaries)])
+    return aligned([head, *(_cells(summary) for summary in summaries)])
 
 
 def terms_table(runs: Mapping[str, Run]) -> str:
@@ -195,10 +195,10 @@ def terms_table(runs: Mapping[str, Run]) -> str:
         name = f"{boundary.name} (row {boundary.after.start})"
         values = astuple(boundary.terms.rounded())
         rows.append([name, *(f"{value:+z.2f}" for value in values)])
-    return _aligned(rows)
+    return aligned(rows)
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
+def aligned(rows: Sequence[Sequence[str]]) -> str:
     """Rows of cells as lines: the first column to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = []

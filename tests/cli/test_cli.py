@@ -19,7 +19,7 @@ from minimind_lite.segments import DOMAINS
 from minimind_lite.trainer import train
 
 ROWS = 12
-COMMANDS = {"reproduce", "train", "spikes", "check", "claims", "bench"}
+COMMANDS = {"reproduce", "train", "spikes", "compare", "check", "claims", "bench"}
 
 
 @pytest.fixture(autouse=True)
@@ -194,7 +194,9 @@ def test_probes_are_measured_and_their_change_is_printed(run_train, tmp_path, sm
     assert [sorted(r.probes) for r in run.records] == [sorted(DOMAINS), [], sorted(DOMAINS)]
     first, last = run.records[0].probes["zh"], run.info["probes_after"]["zh"]
     text = capsys.readouterr().out
-    assert "Held-out loss" in text and f"zh {first:.2f} to {last:.2f}" in text
+    [line] = [line.split() for line in text.splitlines() if line.startswith("zh ")]
+    assert "held-out loss (nats)" in text
+    assert line[1] == f"{first:.2f}" and line[-1] == f"{last:.2f}"
 
 
 def test_a_frozen_model_s_probes_are_not_measured(run_train, tmp_path, small_probes):
