@@ -8,7 +8,7 @@ from minimind_lite.config import TrainConfig
 from minimind_lite.files import shipped
 from minimind_lite.optimizer import learning_rate
 from minimind_lite.runs.session import TrainingSession
-from minimind_lite.science import bases, layouts, procedures, resuming
+from minimind_lite.science import bases, layouts, procedures
 from minimind_lite.segments import Segment
 from minimind_lite.trainer import mean_loss
 
@@ -208,7 +208,7 @@ def test_off_domain_rows_are_the_segment_s_first_and_stand_between_chinese_ones(
     assert base[96:144].tolist() == chinese[-48:].tolist()
 
 
-# Rollback and resume
+# Rollback
 
 
 LONG = ToyData(40 * 16, (Segment("en", 512, 560),))  # the detector's window is full after 30
@@ -235,53 +235,6 @@ def test_hard_rows_are_read_in_file_order_without_a_pulse():
     run = outcome.run
     assert rows_of_run(run).tolist() == list(range(LONG.n)) and max(run.column("lr")) < 1e-3
     assert outcome.values["calls"] == [512 // 16]
-
-
-def resume(restores: str):
-    return resuming.resume(WORLD, 3, {"restores": restores})
-
-
-def uninterrupted():
-    return procedures.one_pass(WORLD, 3, {"config": {"order": "shuffle"}}).run
-
-
-def test_a_resume_with_everything_is_the_uninterrupted_run():
-    outcome = resume("all")
-    assert losses_of(outcome.run) == losses_of(uninterrupted())
-    assert outcome.values == {"read_twice": 0, "never_read": 0}
-    assert outcome.run.info["resumed_at"] == BATCHES // 2
-
-
-def test_a_resume_in_file_order_reads_rows_twice_and_as_many_never():
-    outcome = resume("all but the order")
-    half = BATCHES // 2
-    rows = rows_of_run(outcome.run)
-    assert rows[16 * half :].tolist() == list(range(16 * half, N))
-    assert outcome.values["read_twice"] == outcome.values["never_read"] > 40
-    assert outcome.values["never_read"] == N - len(np.unique(rows))
-
-
-def test_a_resume_in_another_order_skips_that_order_s_first_half():
-    outcome, half = resume("another order"), BATCHES // 2
-    other = procedures.one_pass(WORLD, 1003, {"config": {"order": "shuffle"}}).run
-    expected = rows_of_run(other)[16 * half :]
-    assert rows_of_run(outcome.run)[16 * half :].tolist() == expected.tolist()
-
-
-def test_a_resume_with_weights_alone_begins_again_with_order_and_schedule():
-    outcome, half = resume("weights"), BATCHES // 2
-    run = outcome.run
-    assert run.column("step").tolist() == list(range(half + BATCHES))
-    assert rows_of_run(run)[16 * half :].tolist() == rows_of_run(uninterrupted()).tolist()
-    rates = run.column("lr")
-    assert rates[half] == rates[0] > rates[half - 1]
-    assert outcome.values == {"read_twice": 16 * half, "never_read": 0}
-
-
-@pytest.mark.parametrize("restores", ["all", "all but the order", "another order"])
-def test_a_resume_goes_on_with_the_schedule(restores):
-    for record in resume(restores).run.records:
-        assert record.lr == learning_rate(TrainConfig(), record.step, BATCHES)
 
 
 # A base made in the trial
