@@ -13,9 +13,8 @@ Letters used by the whole package, in shapes:
 from __future__ import annotations
 
 import dataclasses
-import math
-import numbers
-import operator
+import reprlib
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, TypeVar
@@ -47,8 +46,8 @@ class _Config:
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Inverse of `to_dict`. Raises `ValueError` for an unknown field."""
         known = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
-        _require(isinstance(values, Mapping), f"{cls.__name__} needs a mapping, got {values!r}.")
-        unknown = ", ".join(sorted(map(str, set(values) - set(known))))
+        _require(isinstance(values, Mapping), f"{cls.__name__}: no mapping but {_shown(values)}.")
+        unknown = ", ".join(sorted(map(_shown, set(values) - set(known)))[:3])
         _require(not unknown, f"{cls.__name__} has no field {unknown}; it has {', '.join(known)}.")
         return cls(**values)
 
@@ -59,28 +58,25 @@ class _Config:
     def _whole(self, *names: str, least: int = 1, most: int = 2**31 - 1) -> None:
         """Check whole numbers; those of numpy become Python's, and True is none."""
         for name in names:
-            value = getattr(self, name)
-            is_whole = hasattr(value, "__index__") and not isinstance(value, bool)
-            _require(
-                is_whole and least <= operator.index(value) <= most,
-                f"{name} must be a whole number from {least} to {most}, got {value!r}.",
-            )
-            object.__setattr__(self, name, operator.index(value))
+            value = _plain(getattr(self, name))
+            good = type(value) is int and least <= value <= most
+            bounds = f"from {least} to {most}"
+            _require(good, f"{name} must be a whole number {bounds}, got {_shown(value)}.")
+            object.__setattr__(self, name, value)
 
     def _number(self, *names: str, positive: bool = False) -> None:
         """Check finite numbers, not negative."""
         for name in names:
-            value = getattr(self, name)
-            is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-            _require(
-                is_number and math.isfinite(value) and (value > 0 if positive else value >= 0),
-                f"{name} must be a finite number {'above' if positive else 'not below'} 0, "
-                f"got {value!r}.",
-            )
+            value = _plain(getattr(self, name))
+            least, where = (5e-324, "above") if positive else (0, "not below")
+            good = type(value) in (int, float) and least <= value <= sys.float_info.max
+            _require(good, f"{name} must be a finite number {where} 0, got {_shown(value)}.")
+            object.__setattr__(self, name, value)
 
     def _one_of(self, name: str, allowed: Sequence[str]) -> None:
-        value = getattr(self, name)
-        _require(value in allowed, f"{name} must be one of {', '.join(allowed)}, got {value!r}.")
+        value, names = getattr(self, name), ", ".join(allowed)
+        is_known = isinstance(value, str) and value in allowed
+        _require(is_known, f"{name} must be one of {names}, got {_shown(value)}.")
 
 
 def _require(condition: bool, message: str) -> None:
@@ -88,11 +84,24 @@ def _require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
+def _plain(value: Any) -> Any:
+    """A number of numpy as one of Python, anything else as it is."""
+    return value.item() if getattr(value, "ndim", None) == 0 else value
+
+
+def _shown(value: object) -> str:
+    """A value as an error repeats it: on one line, and a part of one that is long."""
+    try:
+        return " ".join(reprlib.repr(value).split())
+    except ValueError:  # Python writes no whole number of more than 4,300 digits
+        return "a huge number"
+
+
 def _pair(name: str, values: object) -> tuple[float, float]:
     """Two numbers in [0, 1), which JSON gives as a list."""
-    pair = tuple(values) if isinstance(values, list | tuple) else ()
-    good = len(pair) == 2 and all(isinstance(v, numbers.Real) and 0 <= float(v) < 1 for v in pair)
-    _require(good, f"{name} must be two numbers in [0, 1), got {values!r}.")
+    pair = tuple(map(_plain, values)) if isinstance(values, list | tuple) else ()
+    good = len(pair) == 2 and all(type(v) in (int, float) and 0 <= v < 1 for v in pair)
+    _require(good, f"{name} must be two numbers in [0, 1), got {_shown(values)}.")
     return pair[0], pair[1]
 
 
@@ -175,7 +184,7 @@ class ModelConfig(_Config):
     def preset(cls, name: str) -> ModelConfig:
         """`nano` (0.49 M), `lite` (1.43 M) or `minimind2_small` (25.83 M, MiniMind's own)."""
         names = ", ".join(cls.PRESETS)
-        _require(name in cls.PRESETS, f"no model preset {name!r}; choose one of {names}.")
+        _require(name in cls.PRESETS, f"no model preset {_shown(name)}; choose one of {names}.")
         return cls(**cls.PRESETS[name])
 
 
@@ -189,20 +198,14 @@ class TrainConfig(_Config):
 
     order: str = setting("file", "file, shuffle_once, shuffle, buffer:K or block:K")
     batch_size: int = setting(16, "conversations per optimizer step")
-    micro_batch_size: int | None = setting(
-        None, "conversations per forward pass; left out: cut by token_budget"
-    )
+    micro_batch_size: int | None = setting(None, "rows per forward pass; left out: by token_budget")
     loss_average: str = setting(
-        "tokens",
-        "sum / tokens of the step, or MiniMind's mean over micro-batches",
-        choices=LOSS_AVERAGES,
+        "tokens", "sum / tokens, or MiniMind's mean over micro-batches", choices=LOSS_AVERAGES
     )
     epochs: int = setting(1, "passes over the file")
     max_steps: int | None = setting(None, "stop after so many steps, schedule unchanged")
     optimizer: str = setting("adamw", "none: a frozen model, which only looks", choices=OPTIMIZERS)
-    learning_rate: float = setting(
-        5e-4, "the schedule starts at 1.1 times this (minimind_2025) or 1"
-    )
+    learning_rate: float = setting(5e-4, "schedules start at 1.1 (minimind_2025) or 1 times this")
     schedule: str = setting("minimind_2025", "of the learning rate", choices=SCHEDULES)
     betas: tuple[float, float] = setting((0.9, 0.999), "AdamW: memory of mean and mean square")
     eps: float = setting(1e-8, "AdamW: added to the root of the mean square")
@@ -212,9 +215,7 @@ class TrainConfig(_Config):
     probe_every: int = setting(0, "measure held-out probes every n steps; 0: never")
     seed: int = setting(0, "with the epoch, the only source of randomness")
     token_budget: int = setting(1024, "tokens per forward pass, without micro_batch_size")
-    precision: str = setting(
-        "fp32", "of the matrix products; weights stay fp32", choices=PRECISIONS
-    )
+    precision: str = setting("fp32", "of matrix products; weights stay fp32", choices=PRECISIONS)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "betas", _pair("betas", self.betas))
@@ -228,6 +229,7 @@ class TrainConfig(_Config):
         self._one_of("schedule", SCHEDULES)
         self._one_of("loss_average", LOSS_AVERAGES)
         self._one_of("precision", PRECISIONS)
+        _require(isinstance(self.order, str), f"order must be text, got {_shown(self.order)}.")
         make_order(self.order, 1)  # refuses an order that does not exist
         _require(
             (self.micro_batch_size or 1) <= self.batch_size,

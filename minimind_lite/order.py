@@ -66,8 +66,8 @@ def make(kind: str, n: int, *, seed: int = 0, epoch: int = 0) -> np.ndarray:
     whole_file = {"file": file, "shuffle_once": shuffle_once, "shuffle": shuffle}
     if kind in whole_file:
         return whole_file[kind](n, seed, epoch)
-    if name in ("buffer", "block") and size.isdecimal() and int(size) > 0:
+    if name in ("buffer", "block") and size.isdecimal() and len(size) < 10 and int(size):
         return {"buffer": buffer, "block": block}[name](n, seed, epoch, size=int(size))
     raise ValueError(
-        f"no order {kind!r}; choose one of {', '.join(KINDS)} with K rows, for instance buffer:128."
+        f"no order {kind[:40]!r}; choose one of {', '.join(KINDS)} with K rows, for instance buffer:128."
     )

@@ -33,11 +33,9 @@ Result = TypeVar("Result")
 def worker_count() -> int:
     """MINIMIND_LITE_WORKERS, or the cores that this process may use. Raises `ValueError`."""
     if chosen := os.environ.get("MINIMIND_LITE_WORKERS"):
-        if not chosen.isdecimal() or int(chosen) < 1:
-            raise ValueError(
-                "MINIMIND_LITE_WORKERS must be a whole number of threads, 1 or more, "
-                f"got {chosen!r}."
-            )
+        if not chosen.isdecimal() or len(chosen) > 4 or int(chosen) < 1:
+            needs = "MINIMIND_LITE_WORKERS must be a whole number of threads, 1 to 9999"
+            raise ValueError(f"{needs}, got {chosen[:40]!r}.")
         return int(chosen)
     return available_cores()
 

@@ -1,16 +1,22 @@
 """A configuration is a value: it refuses contradictions, derives the rest, and survives JSON."""
 
+import contextlib
 import dataclasses
+import io
 import json
 import subprocess
 import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from minimind_lite.cli import parser
 from minimind_lite.config import LOSS_AVERAGES, OPTIMIZERS, SCHEDULES, ModelConfig, TrainConfig
+from minimind_lite.files.visible import visible
+from minimind_lite.parallel import worker_count
 
 FEW = settings(max_examples=50, deadline=None)
 non_negative = st.floats(0, 1e3)
@@ -69,7 +75,7 @@ def test_json_gives_back_the_same_value(config):
 @pytest.mark.parametrize("cls", [ModelConfig, TrainConfig])
 def test_an_unknown_field_is_named_and_the_known_ones_are_listed(cls):
     with pytest.raises(
-        ValueError, match=f"{cls.__name__} has no field batchsize, zeta; it has .*"
+        ValueError, match=f"{cls.__name__} has no field 'batchsize', 'zeta'; it has .*"
     ) as error:
         cls.from_dict({"zeta": 1, "batchsize": 8})
     assert all(f.name in str(error.value) for f in dataclasses.fields(cls))
@@ -256,3 +262,111 @@ def test_every_setting_of_a_run_has_its_sentence():
         text = field.metadata["help"]
         assert text and not text.endswith(".") and "%" not in text, field.name
         assert all(isinstance(choice, str) for choice in field.metadata["choices"])
+
+
+# Hostile values
+
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from([10**400, -(10**4000), 2**63, float("nan"), float("inf"), -float("inf")])
+    | st.floats()
+    | st.text(max_size=9)
+    | st.sampled_from(["x" * 10_000, "file\n", "buffer:", "buffer:" + "9" * 5_000, "block:²"])
+    | st.sampled_from([*OPTIMIZERS, *SCHEDULES, *LOSS_AVERAGES, "shuffle", "buffer:8", "bf16"])
+    | st.sampled_from(
+        [np.float32(0.5), np.float64("nan"), np.int8(3), np.bool_(True), np.longdouble(0.5)]
+    )
+    | st.sampled_from([np.array(0.5), np.array([1, 2]), np.array([[1]] * 9), Fraction(1, 3), b"1"])
+)
+hostile = st.recursive(
+    scalars,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.tuples(inner, inner)
+        | st.dictionaries(st.text(max_size=3), inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+
+
+@pytest.mark.parametrize("cls", [ModelConfig, TrainConfig])
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_any_value_makes_a_whole_configuration_or_an_error_that_names_its_field(cls, data):
+    names = [f.name for f in dataclasses.fields(cls)]
+    values = data.draw(st.dictionaries(st.sampled_from(names), hostile, min_size=1, max_size=3))
+    for make in (lambda: cls(**values), lambda: cls.from_dict(values)):
+        try:
+            config = make()
+        except ValueError as error:
+            text = str(error)
+            assert any(name in text for name in values), text
+            assert len(text) < 300 and len(text.splitlines()) == 1, text
+            assert visible(text) == text
+        else:
+            again = cls.from_dict(json.loads(json.dumps(config.to_dict(), allow_nan=False)))
+            assert again == config
+
+
+@FEW
+@given(hostile | st.dictionaries(st.text(max_size=40) | st.integers(), hostile, max_size=9))
+def test_what_is_no_mapping_of_fields_is_refused_in_one_line(values):
+    try:
+        assert TrainConfig.from_dict(values) == TrainConfig()
+    except ValueError as error:
+        assert "TrainConfig" in str(error) and len(str(error)) < 500
+        assert len(str(error).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "value", [10**5000, [10**5000], {"a": -(10**5000)}], ids=["int", "list", "dict"]
+)
+@pytest.mark.parametrize("name", ["seed", "learning_rate", "betas", "order"])
+def test_a_number_that_python_will_not_write_is_refused_by_its_field(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be .*, got "):
+        TrainConfig(**{name: value})
+
+
+def test_numbers_of_numpy_become_python_s():
+    config = TrainConfig(learning_rate=np.float32(0.5), betas=(np.float64(0.5), 0), seed=np.int8(3))
+    assert config == TrainConfig(learning_rate=0.5, betas=(0.5, 0), seed=3)
+    assert json.loads(json.dumps(config.to_dict()))["betas"] == [0.5, 0]
+
+
+words = st.sampled_from(
+    ["0", "-1", "1e999", "nan", "9" * 40, "9" * 5000, "x" * 2000, "", "²", "\x1b"]
+)
+options = st.sampled_from(
+    [f"--{f.name.replace('_', '-')}" for f in dataclasses.fields(TrainConfig)]
+)
+
+
+@FEW
+@given(st.lists(st.tuples(options | st.just("--model"), words), min_size=1, max_size=3))
+def test_any_option_of_train_is_taken_or_refused_in_one_line(pairs):
+    """What argparse refuses is two lines; what `TrainConfig` refuses is one."""
+    arguments = ["train", "--out", "", *(word for pair in pairs for word in pair)]
+    for pair in pairs:
+        if pair[0] == "--betas":
+            arguments.append(pair[1])
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            values = vars(parser().parse_args(arguments))
+            config = {f.name: values[f.name] for f in dataclasses.fields(TrainConfig)}
+            TrainConfig(**(config | {"precision": "fp32"}))
+    except SystemExit as stopped:
+        assert stopped.code == 2 and len(errors.getvalue().splitlines()) == 2
+        assert len(errors.getvalue()) < 400 and "\x1b" not in errors.getvalue()
+    except ValueError as error:
+        assert len(str(error)) < 300 and len(str(error).splitlines()) == 1
+
+
+@pytest.mark.parametrize("value", ["x" * 5000, "9" * 5000, "1e3", "\x1b[31m", "-1", "10000"])
+def test_a_number_of_workers_that_is_none_is_one_line_that_names_the_variable(monkeypatch, value):
+    monkeypatch.setenv("MINIMIND_LITE_WORKERS", value)
+    with pytest.raises(ValueError, match="MINIMIND_LITE_WORKERS must be") as error:
+        worker_count()
+    assert len(str(error.value)) < 150 and visible(str(error.value)) == str(error.value)

@@ -25,6 +25,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--rounds", type=int, default=3, help="how often each is measured, in turn; medians count")
     add("--data-mb", type=int, help="also encode a file of so many megabytes")
     add("--lab", action="store_true", help="instead, how quickly the Spike Lab answers")
+    add("--fuzz", type=int, help="instead, read so many damaged files: none may be lost or crash")
+    add("--reproducibility", action="store_true", help="instead, how far a run differs elsewhere")
+    add("--python", help="with --reproducibility, an interpreter with another version of torch")
     add("--json", type=Path, help="write the figures there too")
     add("--picture", type=Path, help="draw the speed-ups there, as PNG")
 
@@ -33,7 +36,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure what is asked for. Raises `ValueError` for fewer than one round."""
     if arguments.rounds < 1:
         raise ValueError(f"--rounds must be 1 or more, got {arguments.rounds}.")
-    if arguments.lab:
+    if arguments.fuzz is not None:
+        return _run_fuzz(arguments.fuzz)
+    if arguments.reproducibility:
+        _run_reproducibility(arguments.python, arguments.json)
+    elif arguments.lab:
         _run_lab(arguments.json)
     else:
         _run_steps(arguments)
@@ -57,6 +64,28 @@ def _run_steps(arguments: argparse.Namespace) -> None:
         compare.save(arguments.json, rows, more)
     if arguments.picture:
         figure.waterfall(rows).save(arguments.picture)
+
+
+def _run_fuzz(n: int) -> int:
+    """Print counts and faults; 1 where there is a fault. Raises `ValueError` for no file."""
+    from minimind_lite.bench import fuzz
+
+    if n < 1:
+        raise ValueError(f"--fuzz must be 1 or more, got {n}.")
+    with tqdm(total=n, unit="file", disable=None) as bar:
+        report = fuzz.run(n, progress=bar.update)
+    print(report)
+    return 1 if report.faults else 0
+
+
+def _run_reproducibility(python: str | None, json_file: Path | None) -> None:
+    from minimind_lite.bench import reproducibility
+
+    with _bar(reproducibility.parts(python=python)) as progress:
+        rows, recorded = reproducibility.measure(python=python, progress=progress)
+    print(reproducibility.table([*rows, *recorded]))
+    if json_file:
+        reproducibility.save(json_file, rows, recorded)
 
 
 def _run_lab(json_file: Path | None) -> None:

@@ -23,6 +23,7 @@ DATA = (
     "JSONL file in MiniMind's format, or ShareGPT's, OpenAI's, Alpaca's; also a JSON array, "
     ".gz, .bz2, .zst, Parquet, or hf://owner/name"
 )
+MAX_MESSAGE = 300  # characters of an error
 ROLLBACKS = ("replay", "skip", "reshuffle", "lower-rate", "palm")
 DEVICE_ERRORS = ("OutOfMemoryError", "AcceleratorError")  # of torch, which is not imported here
 
@@ -51,7 +52,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> typing.NoReturn:
         """Say what is wrong and where to read on; ends the process."""
-        self.exit(2, f"error: {message}\nAll options: {self.prog} --help\n")
+        if len(message) > MAX_MESSAGE:  # a word of a kilobyte is repeated whole
+            message = f"{message[: MAX_MESSAGE // 2]}…{message[-MAX_MESSAGE // 2 :]}"
+        self.exit(2, f"error: {visible(message)}\nAll options: {self.prog} --help\n")
 
     def add(self, name: str, text: str, **options: typing.Any) -> None:
         """An option with its sentence and, where there is one, its default."""

@@ -2,7 +2,7 @@
 
 Text goes through memory a chunk at a time and token ids go to disk. So a file far larger than
 memory trains like a small one: its rows are memory-mapped. A folder holds ids, mask and offsets,
-as in `EncodedRows`, a file each, without headers.
+as in `EncodedRows`, and which rows lost text, a file each, without headers.
 
     N rows (conversations)
 """
@@ -23,7 +23,8 @@ from minimind_lite.files.encoding import chunks, encode_many
 from minimind_lite.files.jsonl import BadLine, BadLineError, ReadReport, read
 from minimind_lite.rows import EncodedRows
 
-ARRAYS = ("ids", "mask", "offsets")
+ARRAYS = ("ids", "mask", "offsets", "cut")
+UNANSWERED = "no answer among the first"  # how the problem of such a line begins
 
 Progress = Callable[[str, int, int], None]  # what is done, bytes done, bytes in all
 
@@ -44,9 +45,23 @@ class EncodedFile:
 
     rows: EncodedRows
     report: ReadReport
-    n_cut: int  # rows whose text is longer than `max_len` tokens
+    cut: np.ndarray  # (N,) bool: rows whose text is longer than `max_len` tokens
     entry: Path | None = None  # folder in the cache; None where nothing is kept
     cached: bool = False  # from the cache, not encoded just now
+
+    @property
+    def n_cut(self) -> int:
+        """How many rows lost text."""
+        return int(np.count_nonzero(self.cut))
+
+    def cut_lines(self) -> np.ndarray:
+        """Lines of the file whose rows lost text, in file order."""
+        return line_numbers(np.flatnonzero(self.cut), [bad.line for bad in self.report.skipped])
+
+    def unanswered_lines(self) -> list[int]:
+        """Lines that were skipped since their first tokens hold nothing of an answer."""
+        skipped = self.report.skipped
+        return [bad.line for bad in skipped if bad.problem.startswith(UNANSWERED)]
 
 
 def line_numbers(rows: np.ndarray, skipped_lines: Iterable[int]) -> np.ndarray:
@@ -66,15 +81,15 @@ def file_stamp(path: str | Path) -> tuple[int, int]:
     return stat.st_size, stat.st_mtime_ns
 
 
-def encode_into(folder: Path, source: Source, progress: Progress) -> tuple[ReadReport, int]:
-    """Stream a file into the arrays of `folder`; returns the lines and the number of cut rows.
+def encode_into(folder: Path, source: Source, progress: Progress) -> ReadReport:
+    """Stream a file into the arrays of `folder`; returns what was read and skipped.
 
     A line whose first `max_len` tokens hold nothing of an answer is a bad line. Raises what `read`
     raises, and `ValueError` where the file changed meanwhile.
     """
     stamp, report = file_stamp(source.path), ReadReport()
     try:
-        n_cut = _write_arrays(folder, source, report, progress)
+        _write_arrays(folder, source, report, progress)
     finally:  # what looks like a bad line may be one that was being written
         if source.path.is_file() and file_stamp(source.path) != stamp:
             raise ValueError(
@@ -82,13 +97,14 @@ def encode_into(folder: Path, source: Source, progress: Progress) -> tuple[ReadR
                 "again."
             )
     report.skipped.sort(key=lambda bad: bad.line)
-    return report, n_cut
+    return report
 
 
-def map_rows(folder: Path, chat: Chat) -> EncodedRows:
-    """The rows that `encode_into` wrote, memory-mapped and read-only."""
-    types = (chat.dtype, np.dtype(bool), np.dtype(np.int64))
-    return EncodedRows(*(_map(folder / name, dtype) for name, dtype in zip(ARRAYS, types)))
+def map_rows(folder: Path, chat: Chat) -> tuple[EncodedRows, np.ndarray]:
+    """What `encode_into` wrote, memory-mapped and read-only: rows, and which of them are cut."""
+    types = (chat.dtype, np.dtype(bool), np.dtype(np.int64), np.dtype(bool))
+    *arrays, cut = (_map(folder / name, dtype) for name, dtype in zip(ARRAYS, types))
+    return EncodedRows(*arrays), cut
 
 
 def _map(path: Path, dtype: np.dtype) -> np.ndarray:
@@ -97,24 +113,25 @@ def _map(path: Path, dtype: np.dtype) -> np.ndarray:
     return np.memmap(path, dtype, mode="r").view(np.ndarray)
 
 
-def _write_arrays(folder: Path, source: Source, report: ReadReport, progress: Progress) -> int:
-    total, n_rows, n_tokens, n_cut = source.path.stat().st_size, 0, 0, 0
+def _write_arrays(folder: Path, source: Source, report: ReadReport, progress: Progress) -> None:
+    total, n_rows, n_tokens = source.path.stat().st_size, 0, 0
     with ExitStack() as stack:
-        ids, mask, offsets = (stack.enter_context(open(folder / name, "wb")) for name in ARRAYS)
+        ids, mask, offsets, cut = (
+            stack.enter_context(open(folder / name, "wb")) for name in ARRAYS
+        )
         offsets.write(np.zeros(1, np.int64).tobytes())
         conversations = read(source.path, on_error=source.on_error, report=report)
         for chunk in _read_ahead(chunks(conversations)):
             progress("encoding", chunk[-1].offset, total)
             rows = encode_many(source.chat, chunk, max_len=source.max_len)
             chunk, rows = _drop_unanswered(chunk, rows, source, report)
-            n_cut += _count_cut(chunk, rows, source.chat)
+            cut.write(_cut(chunk, rows, source.chat).tobytes())
             ids.write(rows.ids.tobytes())
             mask.write(rows.mask.tobytes())
             offsets.write((rows.offsets[1:] + n_tokens).tobytes())
             n_rows, n_tokens = n_rows + len(rows), n_tokens + len(rows.ids)
     report.read = n_rows
     progress("encoding", total, total)
-    return n_cut
 
 
 def _drop_unanswered(
@@ -124,7 +141,7 @@ def _drop_unanswered(
     answered = rows.supervised() > 0
     if answered.all():
         return chunk, rows
-    problem = f"no answer among the first {source.max_len} tokens"
+    problem = f"{UNANSWERED} {source.max_len} tokens"
     for i in np.flatnonzero(~answered):
         place = (chunk[i].file, chunk[i].line, chunk[i].offset)
         bad_line = BadLine(*place, problem, "Allow more tokens, or delete the line.")
@@ -135,10 +152,10 @@ def _drop_unanswered(
     return [chunk[i] for i in kept_rows], rows.select(kept_rows)
 
 
-def _count_cut(chunk: list[Conversation], rows: EncodedRows, chat: Chat) -> int:
-    """How many rows lost text: those with fewer end tokens than messages."""
+def _cut(chunk: list[Conversation], rows: EncodedRows, chat: Chat) -> np.ndarray:
+    """Which rows (N,) lost text: those with fewer end tokens than messages."""
     ends = np.concatenate([[0], np.cumsum(rows.ids == chat.end_id)])[rows.offsets]
-    return int(np.count_nonzero(np.diff(ends) < [len(c.messages) for c in chunk]))
+    return np.diff(ends) < np.array([len(c.messages) for c in chunk], int)
 
 
 def _read_ahead(chunks: Iterator[list[Conversation]]) -> Iterator[list[Conversation]]:

@@ -35,7 +35,7 @@ from minimind_lite.files.encoded import (
 from minimind_lite.files.jsonl import BadLine, ReadReport
 from minimind_lite.files.work import remove, write_then_rename
 
-FORMAT = 3  # raised when the same key would name other arrays
+FORMAT = 4  # raised when the same key would name other arrays
 SMALLEST = 1 << 20  # bytes; a smaller file is encoded sooner than its entry is worth
 STALE_SECONDS = 24 * 3600  # what a killed process left half-built is removed after so long
 TEMPORARY = "minimind_lite-encoding-"
@@ -91,8 +91,9 @@ def encode_file(
     _sweep(Path(tempfile.gettempdir()).glob(f"{TEMPORARY}*"))
     # An open map keeps its file, so even a killed process leaves nothing, where the system allows.
     with tempfile.TemporaryDirectory(prefix=TEMPORARY, ignore_cleanup_errors=True) as folder:
-        report, n_cut = encode_into(Path(folder), source, progress)
-        return EncodedFile(map_rows(Path(folder), chat), report, n_cut)
+        report = encode_into(Path(folder), source, progress)
+        rows, cut = map_rows(Path(folder), chat)
+        return EncodedFile(rows, report, cut)
 
 
 def _key(source: Source) -> dict[str, object]:
@@ -129,7 +130,8 @@ def _open(entry: Path, source: Source, key: dict[str, object]) -> EncodedFile:
             raise ValueError(f"{name} is not what was written")
     skipped = [BadLine(str(source.path), *parts) for parts in meta["skipped"]]
     report = ReadReport(int(meta["read"]), skipped, Counter(meta["ignored"]))
-    return EncodedFile(map_rows(entry, source.chat), report, int(meta["n_cut"]), entry)
+    rows, cut = map_rows(entry, source.chat)
+    return EncodedFile(rows, report, cut, entry)
 
 
 def _build(entry: Path, source: Source, key: dict[str, object], progress: Progress) -> EncodedFile:
@@ -139,13 +141,12 @@ def _build(entry: Path, source: Source, key: dict[str, object], progress: Progre
     try:
         with write_then_rename(entry) as folder:
             folder.mkdir()
-            report, n_cut = encode_into(folder, source, progress)
+            report = encode_into(folder, source, progress)
             meta = {
                 "key": key,
                 "read": report.read,
                 "skipped": [[b.line, b.offset, b.problem, b.advice] for b in report.skipped],
                 "ignored": report.ignored,
-                "n_cut": n_cut,
                 "fingerprints": {name: _fingerprint(folder / name) for name in ARRAYS},
             }
             text = json.dumps({"checksum": _digest(meta), "content": meta})

@@ -16,6 +16,8 @@ from io import BufferedReader
 from pathlib import Path
 
 from minimind_lite.conversations import ROLES, Conversation, Messages
+from minimind_lite.files.formats import TEXTS, format_name, nearly_json, other_format
+from minimind_lite.files.visible import shorten, visible
 
 IGNORED = ("reasoning_content", "tools", "tool_calls")  # of MiniMind since late 2025; not read
 BOM = b"\xef\xbb\xbf"  # UTF-8's byte order mark, which some editors put at the start of a file
@@ -23,6 +25,8 @@ MAX_LINE_BYTES = 1 << 20  # a conversation of a million bytes is a broken file, 
 MAX_LISTED = 10  # bad lines that a report shows
 TURNS = "After an optional system message, user and assistant take turns, user first."
 TOOLS = "Conversations with tool calls are not read; delete the line."
+TOOL_KEYS = ("tools", "tool_calls", "function_call")
+CONVERT = "This converts it: python -m minimind_lite check FILE --write OUT."
 EXPECTED = 'Expected {"conversations": [{"role": "user", "content": "..."}, ...]}.'
 
 
@@ -37,7 +41,8 @@ class BadLine:
     advice: str
 
     def __str__(self) -> str:
-        return f"{self.file}, line {self.line} (byte {self.offset}): {self.problem}. {self.advice}"
+        place = f"{visible(self.file)}, line {self.line} (byte {self.offset})"
+        return f"{place}: {self.problem}. {self.advice}"
 
 
 class BadLineError(ValueError):
@@ -62,9 +67,13 @@ class ReadReport:
         return self.read + len(self.skipped)
 
     def __str__(self) -> str:
-        listed = [f"  {bad}" for bad in self.skipped[:MAX_LISTED]]
-        if len(self.skipped) > MAX_LISTED:
-            listed.append(f"  ... and {len(self.skipped) - MAX_LISTED} more")
+        return self.text(MAX_LISTED)
+
+    def text(self, most: int) -> str:
+        """Counts, and `most` of the bad lines."""
+        listed = [f"  {bad}" for bad in self.skipped[:most]]
+        if len(self.skipped) > most:
+            listed.append(f"  ... and {len(self.skipped) - most:,} more")
         if self.ignored:
             keys = ", ".join(f"{key} {n:,}" for key, n in sorted(self.ignored.items()))
             listed.append(f"Turns whose text under another key than content was not read: {keys}.")
@@ -76,20 +85,44 @@ class _Malformed(Exception):
     """Its arguments: what is wrong with a line, and what to do."""
 
 
-def shorten(text: str, length: int = 80) -> str:
-    """The first `length` characters at most, with an ellipsis where more follow."""
-    return text if len(text) <= length else f"{text[: length - 1]}…"
+def _converted(objects: list[object]) -> list[Messages]:
+    """Messages of each, from whatever format; [] where one of them can't be had."""
+    try:
+        return [_messages(_in_minimind_s(data), Counter()) for data in objects]
+    except _Malformed:
+        return []
 
 
-def _parse(raw: bytes, ignored: Counter[str]) -> Messages:
-    """Messages of one line; `ignored` counts turns with text under one of the keys in IGNORED."""
+def _in_minimind_s(data: object) -> object:
+    other = other_format(data)
+    return {"conversations": other.turns} if other else data
+
+
+def _parse(raw: bytes, size: int, ignored: Counter[str]) -> Messages:
+    """Messages of one line of `size` bytes; `ignored` counts turns with text under such a key."""
+    if size > MAX_LINE_BYTES + raw.endswith(b"\n"):
+        problem = f"a line of {size:,} bytes, over the limit of {MAX_LINE_BYTES:,}"
+        raise _Malformed(problem, "A line break is missing, or delete the line.")
     text = _decode(raw.rstrip(b"\r\n"))
     if not text.strip():
         raise _Malformed("an empty line", "Delete it.")
-    data = _parse_json(text)
+    return _messages(_parse_json(text), ignored)
+
+
+def _messages(data: object, ignored: Counter[str]) -> Messages:
     turns = data.get("conversations") if isinstance(data, dict) else None
+    if other := other_format(data):
+        problem = f"another format than MiniMind's ({other.name})"
+        try:
+            _messages({"conversations": other.turns}, Counter())
+        except _Malformed as bad:
+            raise _Malformed(f"{problem}, and {bad.args[0]}", bad.args[1]) from None
+        raise _Malformed(f"{problem}{_keys(data)}", CONVERT)
     if not isinstance(turns, list) or not turns:
-        raise _Malformed(f'no list under the key "conversations"{_keys(data)}', EXPECTED)
+        advice = EXPECTED
+        if format_name(data) == TEXTS:
+            advice = "A text for pretraining: it has no answer to learn from."
+        raise _Malformed(f'no list under the key "conversations"{_keys(data)}', advice)
     _check_roles(turns)
     messages = tuple((turn["role"], _content(turn, i)) for i, turn in enumerate(turns, 1))
     ignored.update(key for turn in turns for key in IGNORED if turn.get(key))
@@ -117,8 +150,11 @@ def _parse_json(text: str) -> object:
     except json.JSONDecodeError as error:
         problem = f"{error.msg} at character {error.pos + 1} of the line"
     except (ValueError, RecursionError) as error:  # a huge integer; too many brackets
-        problem = str(error)
-    raise _Malformed(f"not JSON ({problem})", "Each line must be one whole JSON object.")
+        problem = shorten(str(error))
+    advice = "Each line must be one whole JSON object."
+    if nearly := nearly_json(text):
+        problem, advice = nearly.problem, CONVERT if _converted(nearly.objects) else advice
+    raise _Malformed(f"not JSON ({problem})", advice)
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -133,7 +169,7 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _keys(value: object) -> str:
     """For a message: the keys of an object, nothing for another value."""
-    return f"; its keys: {shorten(', '.join(value))}" if isinstance(value, dict) else ""
+    return f"; its keys: {visible(shorten(', '.join(value)))}" if isinstance(value, dict) else ""
 
 
 def _check_roles(turns: list[object]) -> None:
@@ -145,7 +181,7 @@ def _check_roles(turns: list[object]) -> None:
         expected = ROLES[1 + (i - first) % 2]
         if role != expected:
             problem = f"wrong roles: turn {i + 1} is {shorten(repr(role))}, expected {expected!r}"
-            raise _Malformed(problem, TOOLS if role == "tool" else TURNS)
+            raise _Malformed(problem, TOOLS if role in ("tool", "function") else TURNS)
     if "assistant" not in roles:
         raise _Malformed("no assistant turn", "There is nothing to learn from; delete the line.")
 
@@ -158,7 +194,9 @@ def _content(turn: dict[str, object], number: int) -> str:
         value = shorten(json.dumps(content))
         raise _Malformed(f"the content of {where} is {value}, not text", EXPECTED)
     if not content.strip():
-        raise _Malformed(f"empty content in {where}", "Fill it or delete the line.")
+        calls = any(turn.get(key) for key in TOOL_KEYS)
+        advice = TOOLS if calls else "Fill it or delete the line."
+        raise _Malformed(f"empty content in {where}", advice)
     # Half a surrogate pair is the only thing that UTF-8 can't write; to look at each character
     # takes most of the reading time.
     try:
@@ -202,10 +240,7 @@ def read(
     with open(path, "rb") as stream:
         for line, offset, raw, size in _lines(stream):
             try:
-                if size > MAX_LINE_BYTES + raw.endswith(b"\n"):
-                    problem = f"a line of {size:,} bytes, over the limit of {MAX_LINE_BYTES:,}"
-                    raise _Malformed(problem, "A line break is missing, or delete the line.")
-                messages = _parse(raw, report.ignored)
+                messages = _parse(raw, size, report.ignored)
             except _Malformed as bad:
                 bad_line = BadLine(str(path), line, offset, *bad.args)
                 if on_error == "raise":
@@ -214,6 +249,32 @@ def read(
             else:
                 report.read += 1
                 yield Conversation(messages, str(path), line, offset)
+
+
+def rescue(path: str | Path, *, report: ReadReport | None = None) -> Iterator[Messages]:
+    """What `read` gives, and what can be had of bad lines by converting them.
+
+    A line may hold several conversations. `report` lists the lines that give none.
+    """
+    report = ReadReport() if report is None else report
+    with open(path, "rb") as stream:
+        for line, offset, raw, size in _lines(stream):
+            try:
+                yield from _rescued(raw, size, report.ignored)
+                report.read += 1
+            except _Malformed as bad:
+                report.skipped.append(BadLine(str(path), line, offset, *bad.args))
+
+
+def _rescued(raw: bytes, size: int, ignored: Counter[str]) -> list[Messages]:
+    try:
+        return [_parse(raw, size, ignored)]
+    except _Malformed as bad:
+        if bad.args[1] != CONVERT:
+            raise
+    text = _decode(raw.rstrip(b"\r\n"))
+    nearly = nearly_json(text)
+    return _converted(nearly.objects if nearly else [json.loads(text)])
 
 
 def write(path: str | Path, conversations: Iterable[Messages]) -> None:

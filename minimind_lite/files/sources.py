@@ -3,12 +3,15 @@
 A spike must lead back to a text, and a line of a file can be opened with any editor. So
 
     JSON lines                                   stay the file they are
-    JSON lines in .gz, .bz2 or .zst              are unpacked (pyarrow)
-    one JSON array                               becomes a line an item
+    .gz, .bz2, .zst, .xz, a .zip of one file     are unpacked
+    UTF-16, UTF-32                               become UTF-8
+    one JSON array; objects over several lines   become a line an item
+    a CSV or TSV table with named columns        becomes a line a row
     Parquet, a folder of it, hf://owner/name     become a line a row (`datasets`, streamed)
     ShareGPT's format, OpenAI's, Alpaca's ...    are converted, line by line
 
-What is written goes to a folder of the caller's choice and is found there the next time.
+What is written goes to a folder of the caller's choice and is found there the next time. What
+holds no conversations, a picture for instance, is refused by name (`kinds`).
 """
 
 from __future__ import annotations
@@ -18,93 +21,108 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
+from minimind_lite.files import kinds, unpacking
 from minimind_lite.files.encoded import Progress, file_stamp
-from minimind_lite.files.formats import other_turns
-from minimind_lite.files.jsonl import BOM, MAX_LINE_BYTES, shorten
+from minimind_lite.files.formats import TEXTS, format_name, other_format
+from minimind_lite.files.jsonl import BOM, MAX_LINE_BYTES
+from minimind_lite.files.visible import visible
 from minimind_lite.files.work import write_then_rename
 
 HUB = "hf://"
-BLOCK = 1 << 20  # bytes unpacked at once
 MAX_LAYERS = 5  # a packed file may hold a JSON array in another format, and no more
-COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
-def as_jsonl(data: str, folder: Path, *, progress: Progress) -> Path:
+class Layer(NamedTuple):
+    """What something is, and the lines that it becomes; none where it is a file of lines."""
+
+    name: str
+    lines: Iterator[bytes] | None
+
+
+def as_jsonl(
+    data: str, folder: Path, *, progress: Progress, formats: list[str] | None = None
+) -> Path:
     """A JSONL file with the rows of `data`: a path, hf://owner/name or hf://owner/name/file.
 
-    Raises `ValueError` for a file that holds something else, `OSError` where nothing can be read.
+    `formats`, if given, lists what it was, from the outside in. Raises `ValueError` for a file
+    that holds something else, `OSError` where nothing can be read.
     """
     for _ in range(MAX_LAYERS):
-        lines = _lines_of(data, progress)
-        if lines is None:
+        layer = _layer(data, progress)
+        if formats is not None:
+            formats.append(layer.name)
+        if layer.lines is None:
             return Path(data)
-        data = str(_write(data, folder, lines))
+        data = str(_write(data, folder, layer.lines))
     raise ValueError(f"{data} is packed in more than {MAX_LAYERS} layers.")
 
 
-def _lines_of(data: str, progress: Progress) -> Iterator[bytes] | None:
-    """Lines that `data` is to become, one layer unpacked; None where it is a file of them."""
+def _layer(data: str, progress: Progress) -> Layer:
+    """The outermost layer of what is given."""
     path = Path(data)
     if data.startswith(HUB) or path.is_dir():
-        return _rows(data, progress)
+        return Layer("Parquet", _rows(data, progress))
     if not path.exists():
         raise FileNotFoundError(f"no file {data}; for a dataset of the hub: hf://owner/name")
     if not path.is_file():  # a pipe: all of it belongs to the reader
-        return None
+        return Layer("lines", None)
     with open(path, "rb") as stream:
+        start = stream.peek()  # thousands of bytes, or all
         head = stream.readline(MAX_LINE_BYTES)
-    for magic, compression in COMPRESSED.items():
-        if head.startswith(magic):
-            return _unpacked(path, compression, progress)
-    if head.startswith(b"PAR1"):
-        return _rows(data, progress)
+    if not head:
+        raise ValueError(f"{path} is empty: it has no rows. Give a file with a conversation on each line.")
+    if compression := kinds.compression_of(head):
+        return Layer(compression, unpacking.unpacked(path, compression, progress))
+    if head.startswith(kinds.ZIP):
+        return Layer("zip", unpacking.only_member(path, progress))
+    if head.startswith(kinds.PARQUET):
+        return Layer("Parquet", _rows(data, progress))
+    if encoding := kinds.encoding_of(start):
+        return Layer(encoding.upper(), unpacking.decoded(path, encoding, progress))
+    if kind := kinds.refused(start):
+        raise kinds.refuse(path, kind)
+    return _text(path, head, progress)
+
+
+def _text(path: Path, head: bytes, progress: Progress) -> Layer:
+    """What a text is, as its first line tells."""
     if head.removeprefix(BOM).lstrip().startswith(b"["):
-        return _items(path)
+        return Layer("a JSON array", unpacking.items(path))
     first = _parse(head)
-    if isinstance(first, dict) and first.keys() & {"text", "conversations"} == {"text"}:
+    if first is None and unpacking.spreads_objects(path):
+        return Layer("JSON objects over several lines", unpacking.objects(path))
+    if first is None and (delimiter := unpacking.delimiter_of(path, head)):
+        kind = "a table with tabs" if delimiter == "\t" else "a CSV table"
+        return Layer(kind, unpacking.table(path, delimiter))
+    name = format_name(first)
+    if name == TEXTS:
         raise ValueError(
             f"{path} holds texts for pretraining: there are no answers in it to learn."
         )
-    return _converted(path, progress) if other_turns(first) else None
+    return Layer(name or "lines", _converted(path, progress) if other_format(first) else None)
 
 
 def _write(data: str, folder: Path, lines: Iterable[bytes]) -> Path:
     """Write the lines of `data` to a file, another one for each version of it, and only once."""
-    path = Path(data)
-    stamps = [] if data.startswith(HUB) else [file_stamp(file) for file in _parquet_files(path)]
+    path, stamps = Path(data), _stamps(data)
     version = hashlib.blake2b(repr([str(path.resolve()), stamps]).encode(), digest_size=4)
     name = re.sub(r"[^\w.-]+", "-", path.name).removesuffix(".jsonl")
     target = folder / f"{name}-{version.hexdigest()}.jsonl"
     if not target.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        with write_then_rename(target) as temporary, open(temporary, "wb") as out:
-            out.writelines(lines)
+        with write_then_rename(target) as temporary:
+            with open(temporary, "wb") as out:
+                out.writelines(lines)
+            if stamps != _stamps(data):
+                raise ValueError(f"{data} changed while it was read; wait until it is complete.")
     return target
 
 
-def _unpacked(path: Path, compression: str, progress: Progress) -> Iterator[bytes]:
-    import pyarrow as pa
-
-    total = path.stat().st_size
-    try:
-        with open(path, "rb") as packed, pa.input_stream(packed, compression=compression) as stream:
-            while block := stream.read(BLOCK):
-                yield block
-                progress("unpacking", packed.tell(), total)
-    except OSError as error:
-        raise OSError(f"{path} can't be unpacked: {error}") from None
-
-
-def _items(path: Path) -> Iterator[bytes]:
-    try:
-        items = json.loads(path.read_bytes().removeprefix(BOM))
-        if not all(isinstance(item, dict) for item in items):
-            raise ValueError("its items are no objects")
-    except (ValueError, RecursionError) as error:
-        reason = shorten(str(error))
-        raise ValueError(f"{path} is no JSON array of conversations ({reason}).") from None
-    yield from map(_line, items)
+def _stamps(data: str) -> list[tuple[int, int]]:
+    """The version of each file that is read; of the hub, none."""
+    return [] if data.startswith(HUB) else [file_stamp(f) for f in _parquet_files(Path(data))]
 
 
 def _rows(data: str, progress: Progress) -> Iterator[bytes]:
@@ -113,6 +131,7 @@ def _rows(data: str, progress: Progress) -> Iterator[bytes]:
     from datasets.exceptions import DatasetsError
 
     datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # the error says it
     if data.startswith(HUB):
         parts = data.removeprefix(HUB).split("/")
         name, files = "/".join(parts[:2]), ["/".join(parts[2:])] if parts[2:] else None
@@ -122,9 +141,9 @@ def _rows(data: str, progress: Progress) -> Iterator[bytes]:
         rows = datasets.load_dataset(name, data_files=files, split="train", streaming=True)
         for n, row in enumerate(rows, 1):
             progress("reading rows", n, 0)
-            yield _line(row)
+            yield unpacking.as_line(row)
     except (DatasetsError, ValueError, OSError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        reason = visible(next(iter(str(error).splitlines()), type(error).__name__))
         raise ValueError(f"{data} can't be read by `datasets`: {reason}") from None
 
 
@@ -132,7 +151,9 @@ def _parquet_files(path: Path) -> list[Path]:
     """A file itself, or those in a folder. Raises `ValueError` where there is none."""
     files = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
     if not files:
-        raise ValueError(f"{path} is a folder without Parquet files.")
+        others = sorted(p.name for p in path.iterdir() if p.suffix.startswith(".json"))
+        advice = f" Name one of its files, for instance {path / others[0]}." if others else ""
+        raise ValueError(f"{path} is a folder without Parquet files.{advice}")
     return files
 
 
@@ -141,8 +162,8 @@ def _converted(path: Path, progress: Progress) -> Iterator[bytes]:
     total, done = path.stat().st_size, 0
     with open(path, "rb") as lines:
         for line in lines:
-            turns = other_turns(_parse(line))
-            yield _line({"conversations": turns}) if turns else line
+            other = other_format(_parse(line))
+            yield unpacking.as_line({"conversations": other.turns}) if other else line
             done += len(line)
             progress("converting", done, total)
 
@@ -152,8 +173,3 @@ def _parse(line: bytes) -> object:
         return json.loads(line.removeprefix(BOM))
     except (ValueError, RecursionError):
         return None
-
-
-def _line(row: object) -> bytes:
-    text = json.dumps(row, ensure_ascii=False, default=str)
-    return text.encode("utf-8", "surrogatepass") + b"\n"

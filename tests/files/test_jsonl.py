@@ -47,7 +47,22 @@ BAD = {  # bytes of a line: what its error must say was found, and must advise
         "not JSON (Expecting value at character 20 of the line)",
         "one whole JSON object",
     ),
-    GOOD + GOOD: ("not JSON (Extra data", "one whole JSON object"),
+    GOOD + GOOD: ("not JSON (2 JSON objects on one line)", "check FILE --write OUT"),
+    GOOD + b", ": ("a comma after the JSON object, as in an array", "check FILE --write OUT"),
+    GOOD + b'{"a": "b"}': ("2 JSON objects on one line", "one whole JSON object"),
+    repr(json.loads(GOOD)).encode(): ("not JSON (a Python dict", "check FILE --write OUT"),
+    b"{'a': __import__('os')}": ("not JSON (Expecting property name", "one whole JSON object"),
+    b'{"messages"' + GOOD.removeprefix(b'{"conversations"'): (
+        "another format than MiniMind's (OpenAI's); its keys: messages",
+        "check FILE --write OUT",
+    ),
+    b'{"instruction": "a", "output": "b"}': ("(Alpaca's)", "check FILE --write OUT"),
+    b'{"instruction": "a", "output": ""}': (
+        "another format than MiniMind's (Alpaca's), and empty content in turn 2 (assistant)",
+        "Fill it or delete",
+    ),
+    b'{"text": "Once upon a time."}': ("its keys: text", "no answer to learn from"),
+    rb'{"\u001b[31m\u202e": 1}': (r"its keys: \x1b[31m\u202e", "Expected"),
     b"[" * 100_000: ("not JSON", "one whole JSON object"),  # deeper than the parser goes
     b'{"id": ' + b"1" * 5000 + b"}": (
         "",
@@ -73,8 +88,8 @@ BAD = {  # bytes of a line: what its error must say was found, and must advise
     b'{"messages": [], "id": 7}': ("; its keys: messages, id", 'Expected {"conversations"'),
     b'{"conversations": ["hi"]}': ("turn 1 has no role", 'Expected {"conversations"'),
     b'{"conversations": [{"from": "human", "value": "hi"}]}': (
-        "turn 1 has no role; its keys: from, value",
-        'Expected {"conversations"',
+        "another format than MiniMind's (ShareGPT's), and no assistant turn",
+        "nothing to learn from",
     ),
     line(("user", "a"), ("x" * 100_000, "b")): (f"turn 2 is '{'x' * 78}…, expected", "take turns"),
     line(("assistant", "a")): ("wrong roles: turn 1 is 'assistant', expected 'user'", "take turns"),
@@ -94,6 +109,8 @@ BAD = {  # bytes of a line: what its error must say was found, and must advise
         "turn 3 is 'tool', expected 'user'",
         "tool calls are not read",
     ),
+    b'{"conversations": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "", '
+    b'"tool_calls": "[]"}]}': ("empty content in turn 2", "tool calls are not read"),
     line(("user", "a")): ("no assistant turn", "delete the line"),
     line(("system", "a")): ("no assistant turn", "delete the line"),
     line(("user", "a"), ("assistant", "")): (

@@ -1,11 +1,15 @@
 """Whatever `train --data` is given becomes a file of lines, or an error that names what it is."""
 
 import bz2
+import codecs
 import gzip
+import io
 import json
+import lzma
 import os
 import re
 import sys
+import zipfile
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,6 +27,9 @@ ROWS = [
 LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS).encode()
 
 
+TABLE = "".join(f'{i}|"{talk[0][1]}"|{talk[1][1]}\n' for i, talk in enumerate(TALKS))
+
+
 def quiet(what, done, total):
     """No progress shown."""
 
@@ -35,7 +42,17 @@ def quiet(what, done, total):
         ("a.jsonl.gz", gzip.compress(LINES), False),
         ("a.jsonl.bz2", bz2.compress(LINES), False),
         ("a.jsonl.zst", None, False),
+        ("a.jsonl.xz", lzma.compress(LINES), False),
+        ("a.zip", None, False),
+        ("a.jsonl", LINES.decode().encode("utf-16"), False),
+        ("a.jsonl", LINES.decode().encode("utf-16-le"), False),
+        ("a.jsonl", LINES.decode().encode("utf-16-be"), False),
+        ("a.jsonl", LINES.decode().encode("utf-32"), False),
         ("a.json", json.dumps(ROWS, indent=1).encode(), False),
+        ("a.json", "\n".join(json.dumps(row, indent=1) for row in ROWS).encode(), False),
+        ("a.json", ",\n".join(json.dumps(row, indent=1) for row in ROWS).encode("utf-16"), False),
+        ("a.csv", b"id;prompt;response\r\n" + TABLE.replace("|", ";").encode(), False),
+        ("a.tsv", b"\xef\xbb\xbfid\tprompt\tresponse\n" + TABLE.replace("|", "\t").encode(), False),
         ("a.json.gz", gzip.compress(b"\xef\xbb\xbf " + json.dumps(ROWS).encode()), False),
         ("a.parquet", None, False),
         ("folder", None, False),
@@ -46,6 +63,8 @@ def test_every_kind_of_file_gives_the_same_conversations(tmp_path, name, content
     if name.endswith(".zst"):
         with pa.output_stream(str(path), compression="zstd") as out:
             out.write(LINES)
+    elif name == "a.zip":
+        path.write_bytes(zipped(**{"__MACOSX/._a": b"?", "data/": b"", "data/a.jsonl": LINES}))
     elif content is None:
         if name == "folder":
             path.mkdir()
@@ -93,22 +112,56 @@ def test_a_name_on_the_hub_is_handed_to_datasets(tmp_path, monkeypatch, data, na
     assert seen == [("reading rows", n, 0) for n in (1, 2, 3)]
 
 
-BINARY = {
-    "a ZIP archive": b"PK\x03\x04",
-    "an XZ archive": b"\xfd7zXZ",
-    "a PNG picture": b"\x89PNG\r\n",
-    "an Arrow file": b"ARROW1",
-    "an SQLite database": b"SQLite",
+def zipped(**members):
+    """A ZIP archive."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return out.getvalue()
+
+
+REFUSED = {  # what a file holds: what it is called, and what to do
+    b"": ("is empty", "a conversation on each line"),
+    b"\x89PNG\r\n": ("is a picture", "the file that holds the conversations"),
+    b"\xff\xd8\xff\xe0": ("is a picture", "the file that holds"),
+    b"%PDF-1.7": ("is a PDF document", "the file that holds"),
+    b"7z\xbc\xaf\x27\x1c": ("is a 7z archive", "7z x FILE"),
+    b"ARROW1": ("is an Arrow file", "Write it as Parquet"),
+    b"SQLite format 3": ("is an SQLite database", "Export the table"),
+    b"version https://git-lfs.github.com/spec/v1": ("is a pointer of Git LFS", "git lfs pull"),
+    b"\n<!DOCTYPE html><html>": ("is a web page", "/resolve/"),
+    b"a" * 257 + b"ustar\0": ("is a tar archive", "tar -xf FILE"),
+    b"\x80\x04": ("is a Python pickle", "ask for JSON lines"),
+    (len(LINES)).to_bytes(8, "little") + b'{"a"': ("is a file of weights", "the file that holds"),
+    zipped(a=LINES, b=LINES): ("is a ZIP archive of 2 files (a, b)", "unzip FILE"),
+    zipped(**{"[Content_Types].xml": "", "xl/a.xml": ""}): ("is an Office document", "as CSV"),
+    zipped(**{"archive/data.pkl": ""}): ("is a file of weights", ""),
+    b"PK\x03\x04and no more": ("can't be unpacked", ""),
+    b"\xfd7zXZ\0and no more": ("can't be unpacked", ""),
+    codecs.BOM_UTF16_LE + LINES[:101]: ("looks like UTF-16 and is damaged", ""),
+    b'{\n "conversations": []\n}\n{"a": ': ("over several lines and is damaged", "line 4"),
+    b'{\n "conversations": []\n}\n7': ("is damaged", "line 4 is no object"),
+    b"question,answer\na,b,c\n": ("is a damaged table", "line 2 has not the 2 columns"),
+    b'question,answer\n"a" b,c\n': ("is a damaged table", "expected after"),
 }
 
 
-@pytest.mark.parametrize("name", BINARY)
-def test_a_binary_file_goes_to_the_reader_which_says_so(tmp_path, name):
+@pytest.mark.parametrize("content", REFUSED, ids=[name for name, _ in REFUSED.values()])
+def test_what_holds_no_conversations_is_called_by_its_name(tmp_path, content):
     path = tmp_path / "a.jsonl"
-    path.write_bytes(BINARY[name] + b"\0\1\2" * 50)
-    assert as_jsonl(str(path), tmp_path, progress=quiet) == path
-    with pytest.raises(BadLineError, match=r"a\.jsonl, line 1 .*A binary file"):
-        list(read(path))
+    path.write_bytes(content + b"\0\1\n\2" * 50 if b"ARROW" in content else content)
+    with pytest.raises((ValueError, OSError)) as error:
+        as_jsonl(str(path), tmp_path / "lines", progress=quiet)
+    text = str(error.value)
+    assert text.startswith(f"{path} ") and all(part in text for part in REFUSED[content])
+
+
+def test_a_table_with_other_columns_says_how_to_name_them(tmp_path):
+    path = tmp_path / "a.tsv"
+    path.write_text("title\tbody\na\tb\n")
+    with pytest.raises(ValueError, match="names no question and answer. Call two .* instruction"):
+        as_jsonl(str(path), tmp_path, progress=quiet)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +186,7 @@ def test_nothing_there_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.jsonl; for a dataset of the hub"):
         as_jsonl(str(tmp_path / "none.jsonl"), tmp_path, progress=quiet)
     (tmp_path / "a.jsonl").write_bytes(LINES)
-    with pytest.raises(ValueError, match="is a folder without Parquet files"):
+    with pytest.raises(ValueError, match=r"without Parquet files. Name one .*/a.jsonl\.$"):
         as_jsonl(str(tmp_path), tmp_path, progress=quiet)
 
 
@@ -215,3 +268,50 @@ def test_a_file_is_not_unpacked_for_ever(tmp_path):
     (tmp_path / "a.gz").write_bytes(data)
     with pytest.raises(ValueError, match="packed in more than 5 layers"):
         as_jsonl(str(tmp_path / "a.gz"), tmp_path / "lines", progress=quiet)
+
+
+def test_a_file_that_changes_while_it_is_converted_is_refused(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(OTHERS["Alpaca's format"]) + "\n")
+
+    def shrink(what, done, total):
+        path.write_text("{}")
+
+    with pytest.raises(ValueError, match=r"a\.json changed while it was read; wait"):
+        as_jsonl(str(path), tmp_path / "lines", progress=shrink)
+    assert list((tmp_path / "lines").iterdir()) == []
+
+
+def test_what_a_file_was_is_told_from_the_outside_in(tmp_path):
+    path, formats = tmp_path / "a.gz", []
+    path.write_bytes(gzip.compress(json.dumps([OTHERS["ShareGPT's format"]]).encode()))
+    as_jsonl(str(path), tmp_path / "lines", progress=quiet, formats=formats)
+    assert formats == ["gzip", "a JSON array", "ShareGPT's", "MiniMind's"]
+
+
+def test_what_comes_before_a_question_is_kept():
+    """Alpaca's system, history and input; a system beside ShareGPT's turns; a list as a prompt."""
+    alpaca = {"instruction": "b", "input": "c", "output": "d", "system": "s"}
+    turns = other_turns(alpaca | {"history": [["q", "a"]]})
+    assert [t["content"] for t in turns] == ["s", "q", "a", "b\nc", "d"]
+    assert [t["role"] for t in turns] == ["system", *["user", "assistant"] * 2]
+    talk = OTHERS["ShareGPT's format"] | {"system": "s"}
+    assert other_turns(talk)[0] == {"role": "system", "content": "s"}
+    pair = {"prompt": [{"role": "user"}], "chosen": [{"role": "assistant"}]}
+    assert other_turns(pair) == [{"role": "user"}, {"role": "assistant"}]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"instruction": 7, "output": "b"},
+        {"instruction": "a", "input": ["x"], "output": "b"},
+        {"instruction": "a", "output": "b", "history": ["x"]},
+        {"prompt": None, "completion": "b"},
+    ],
+)
+def test_what_is_no_text_is_not_made_one(tmp_path, data):
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps(data))
+    with pytest.raises(BadLineError, match="line 1 .* not text"):
+        list(read(as_jsonl(str(path), tmp_path / "lines", progress=quiet)))
