@@ -49,10 +49,9 @@ class RunWriter:
         self.pending: list[StepRecord] = []
         self.last: StepRecord | None = None  # that was written
         self.probe_names: set[str] = set()  # each part has the probe columns of all before it
-        try:
-            (self.folder / STEPS).mkdir(parents=True, exist_ok=True)
-        except FileExistsError:
-            raise FileExistsError(f"{folder} is a file; choose another folder.") from None
+        if self.folder.is_file():
+            raise FileExistsError(f"{folder} is a file; choose another folder.")
+        (self.folder / STEPS).mkdir(parents=True, exist_ok=True)
         self.lock = lock(self.folder)
         try:
             if resume_at is None:

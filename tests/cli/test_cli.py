@@ -11,10 +11,10 @@ import pytest
 from minimind_lite import __version__
 from minimind_lite.cli import data as reading
 from minimind_lite.cli import main, parser
-from minimind_lite.cli import train as train_command
 from minimind_lite.config import ModelConfig, TrainConfig
 from minimind_lite.files import jsonl as jsonl_files
 from minimind_lite.files import run_folder, shipped
+from minimind_lite.runs import session
 from minimind_lite.segments import DOMAINS
 from minimind_lite.trainer import train
 
@@ -101,7 +101,7 @@ def test_version(capsys):
 @pytest.mark.parametrize(
     "words, message",
     [
-        ("train", "the following arguments are required: --out"),
+        ("spikes", "the following arguments are required: run_folder"),
         ("train --out x --optimizer lion", "invalid choice: 'lion'"),
         ("train --out x --max-seq-len 0", "'0' is not a positive whole number"),
         ("dance", "invalid choice: 'dance'"),
@@ -145,7 +145,8 @@ def test_a_run_folder_is_plain_json_and_parquet(run_train, tmp_path):
     folder = tmp_path / "run"
     assert json.loads((folder / "config.json").read_text(encoding="utf-8"))["rows"] == ROWS
     files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.*"))
-    assert files == ["config.json", "steps/000000.parquet"]
+    others = [name for name in files if not name.startswith("checkpoints/")]
+    assert others == [".lock", "config.json", "model.safetensors", "steps/000000.parquet"]
 
 
 def test_every_option_of_train_reaches_the_run(run_train, tmp_path):
@@ -336,7 +337,7 @@ def test_a_folder_that_can_t_be_made_is_refused_before_anything_is_read(
     assert run_train("--out", str(tmp_path / "file" / "run")) == 1
     assert str(tmp_path / "file") in error_line(capsys)
     assert run_train("--out", str(tmp_path / "file")) == 1
-    assert "already holds a run, or is a file" in error_line(capsys)
+    assert "is a file; choose another folder" in error_line(capsys)
 
 
 def test_of_two_runs_into_one_folder_the_second_is_refused(
@@ -345,12 +346,12 @@ def test_of_two_runs_into_one_folder_the_second_is_refused(
     """Both ended well, and the steps of one were gone."""
 
     def second_begins(*arguments, **options):
-        monkeypatch.setattr(train_command, "train", train)
+        monkeypatch.setattr(session, "train", train)
         assert run_train() == 1
-        assert "already holds a run" in error_line(capsys)
+        assert "another process writes to" in error_line(capsys)
         yield from train(*arguments, **options)
 
-    monkeypatch.setattr(train_command, "train", second_begins)
+    monkeypatch.setattr(session, "train", second_begins)
     assert run_train() == 0
     assert len(run_folder.load(tmp_path / "run")) == 3
 
@@ -368,13 +369,14 @@ def test_an_interrupted_run_says_what_is_kept_and_where(
         yield from list(train(*arguments, **options))[:steps]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train_command, "train", interrupted)
+    monkeypatch.setattr(session, "train", interrupted)
     assert run_train() == 130
     said = capsys.readouterr()
     folder = tmp_path / "run"
     assert said.err.startswith("stopped")
     if steps:
-        assert f"kept in {folder}" in said.err and "Steps: 2; too few" in said.out
+        assert f"2 of 6 steps are in {folder}. To go on: " in said.err
+        assert f"train --resume {folder}" in said.err and "Steps: 2; too few" in said.out
         assert len(run_folder.load(folder)) == 2
     else:
         assert "no step was made" in said.err and not folder.exists()
@@ -409,7 +411,7 @@ def test_errors_of_the_device_are_one_line_and_mistakes_of_ours_are_not(
             raise error
             yield
 
-        monkeypatch.setattr(train_command, "train", train)
+        monkeypatch.setattr(session, "train", train)
 
     fail(OutOfMemoryError("CUDA out of memory.\nTried to allocate ..."))
     assert run_train() == 1

@@ -200,9 +200,7 @@ def test_half_a_file_does_not_keep_pandas_from_reading(torn):
 
 def test_a_folder_with_a_run_is_not_written_over(folder):
     before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-    with pytest.raises(
-        FileExistsError, match="already holds a run, or is a file; choose another folder"
-    ):
+    with pytest.raises(FileExistsError, match="already holds a run; choose another folder"):
         RunWriter(folder, {"seed": 9})
     with pytest.raises(FileExistsError):
         save(Run({}, (record(0),)), folder)
