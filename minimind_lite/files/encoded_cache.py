@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tempfile
 import time
 import warnings
@@ -33,7 +32,7 @@ from minimind_lite.files.encoded import (
     map_rows,
 )
 from minimind_lite.files.jsonl import BadLine, ReadReport
-from minimind_lite.files.work import remove, write_then_rename
+from minimind_lite.files.work import chosen_folder, remove, write_then_rename
 
 FORMAT = 4  # raised when the same key would name other arrays
 SMALLEST = 1 << 20  # bytes; a smaller file is encoded sooner than its entry is worth
@@ -52,11 +51,8 @@ def cache_folder() -> Path:
 
     Raises `ValueError` for a home folder of nobody.
     """
-    if chosen := os.environ.get("MINIMIND_LITE_CACHE"):
-        try:
-            return Path(chosen).expanduser() / "encoded"
-        except RuntimeError as error:
-            raise ValueError(f"MINIMIND_LITE_CACHE={chosen} names no folder: {error}") from None
+    if chosen := chosen_folder("MINIMIND_LITE_CACHE"):
+        return chosen / "encoded"
     import platformdirs  # only who has not chosen needs it
 
     return platformdirs.user_cache_path("minimind_lite", appauthor=False) / "encoded"

@@ -7,7 +7,6 @@ under a curve may use it; an instrument (`spikes`) never does.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from minimind_lite.files.encoding import encode_many
 from minimind_lite.files.jsonl import read
 from minimind_lite.files.model_file import load_model
 from minimind_lite.files.tokenizer import load_tokenizer
-from minimind_lite.files.work import CLONE
+from minimind_lite.files.work import CLONE, chosen_folder
 from minimind_lite.model import LanguageModel
 from minimind_lite.rows import EncodedRows
 from minimind_lite.segments import DOMAINS, Segment
@@ -31,7 +30,7 @@ def folder() -> Path:
 
     Raises `FileNotFoundError` with advice where the data did not come along.
     """
-    path = Path(os.environ.get("MINIMIND_LITE_DATA") or CLONE / "data")
+    path = chosen_folder("MINIMIND_LITE_DATA") or CLONE / "data"
     if not (path / "sft.jsonl").exists():
         raise FileNotFoundError(
             f"no sft.jsonl in {path}: run from a clone of the repository (pip install -e .), "

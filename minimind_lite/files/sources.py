@@ -28,9 +28,11 @@ from minimind_lite.files.encoded import Progress, file_stamp
 from minimind_lite.files.formats import TEXTS, format_name, other_format
 from minimind_lite.files.jsonl import BOM, MAX_LINE_BYTES
 from minimind_lite.files.visible import visible
-from minimind_lite.files.work import write_then_rename
+from minimind_lite.files.work import made, write_then_rename
 
 HUB = "hf://"
+VERSION = 2  # raised when the same file would be converted otherwise
+MAX_NAME = 80  # characters of a file name
 MAX_LAYERS = 5  # a packed file may hold a JSON array in another format, and no more
 
 
@@ -72,7 +74,8 @@ def _layer(data: str, progress: Progress) -> Layer:
         start = stream.peek()  # thousands of bytes, or all
         head = stream.readline(MAX_LINE_BYTES)
     if not head:
-        raise ValueError(f"{path} is empty: it has no rows. Give a file with a conversation on each line.")
+        advice = "Give a file with a conversation on each line."
+        raise ValueError(f"{path} is empty: it has no rows. {advice}")
     if compression := kinds.compression_of(head):
         return Layer(compression, unpacking.unpacked(path, compression, progress))
     if head.startswith(kinds.ZIP):
@@ -107,17 +110,26 @@ def _text(path: Path, head: bytes, progress: Progress) -> Layer:
 def _write(data: str, folder: Path, lines: Iterable[bytes]) -> Path:
     """Write the lines of `data` to a file, another one for each version of it, and only once."""
     path, stamps = Path(data), _stamps(data)
-    version = hashlib.blake2b(repr([str(path.resolve()), stamps]).encode(), digest_size=4)
-    name = re.sub(r"[^\w.-]+", "-", path.name).removesuffix(".jsonl")
+    version = hashlib.blake2b(repr([VERSION, str(path.resolve()), stamps]).encode(), digest_size=4)
+    name = re.sub(r"[^\w.-]+", "-", path.name[:MAX_NAME]).removesuffix(".jsonl")
     target = folder / f"{name}-{version.hexdigest()}.jsonl"
+    made(folder, "MINIMIND_LITE_CACHE")
     if not target.exists():
-        folder.mkdir(parents=True, exist_ok=True)
         with write_then_rename(target) as temporary:
-            with open(temporary, "wb") as out:
-                out.writelines(lines)
+            _fill(temporary, lines)
             if stamps != _stamps(data):
                 raise ValueError(f"{data} changed while it was read; wait until it is complete.")
     return target
+
+
+def _fill(path: Path, lines: Iterable[bytes]) -> None:
+    try:
+        with open(path, "wb") as out:
+            out.writelines(lines)
+    except OSError as error:
+        if error.errno and error.filename is None:  # a full disk says no more than that
+            raise OSError(f"{path.parent} can't be written to: {error}") from None
+        raise
 
 
 def _stamps(data: str) -> list[tuple[int, int]]:

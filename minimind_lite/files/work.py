@@ -15,14 +15,33 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from minimind_lite.files.visible import shorten, visible
+
 CLONE = Path(__file__).resolve().parents[2]  # the folder above the package
 
 
 def work_folder() -> Path:
     """Where the learner's own files go; made when first needed. Raises `OSError`."""
     beside = CLONE if (CLONE / "pyproject.toml").exists() else Path.cwd()
-    folder = Path(os.environ.get("MINIMIND_LITE_WORK") or beside / "my_work")
-    folder.mkdir(parents=True, exist_ok=True)
+    return made(chosen_folder("MINIMIND_LITE_WORK") or beside / "my_work", "MINIMIND_LITE_WORK")
+
+
+def chosen_folder(variable: str) -> Path | None:
+    """The folder that an environment variable names; None without it. Raises `ValueError`."""
+    name = os.environ.get(variable)
+    try:
+        return Path(name).expanduser() if name else None
+    except RuntimeError as error:
+        raise ValueError(f"{variable}={shorten(str(name))!r} names no folder: {error}") from None
+
+
+def made(folder: Path, variable: str) -> Path:
+    """The folder, made where it is not there. Raises `OSError` that says how to name another."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        place, why = visible(shorten(str(folder))), error.strerror
+        raise OSError(f"{place} can't be made: {why}. {variable} names another folder.") from None
     return folder
 
 

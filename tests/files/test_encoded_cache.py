@@ -446,7 +446,7 @@ def test_the_cache_folder_is_the_platform_s_unless_chosen(monkeypatch, tmp_path)
 def test_the_home_of_nobody_is_an_error_that_names_the_variable(monkeypatch):
     """It was a traceback: `expanduser` raises RuntimeError."""
     monkeypatch.setenv("MINIMIND_LITE_CACHE", "~nosuchuser/c")
-    with pytest.raises(ValueError, match="MINIMIND_LITE_CACHE=~nosuchuser/c names no folder"):
+    with pytest.raises(ValueError, match="MINIMIND_LITE_CACHE='~nosuchuser/c' names no folder"):
         cache_folder()
 
 

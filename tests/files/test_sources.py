@@ -282,6 +282,12 @@ def test_a_file_that_changes_while_it_is_converted_is_refused(tmp_path):
     assert list((tmp_path / "lines").iterdir()) == []
 
 
+def test_a_name_as_long_as_a_name_can_be_is_shortened(tmp_path):
+    path = tmp_path / ("a" * 250 + ".json")
+    path.write_text(json.dumps(ROWS))
+    assert len(list(read(as_jsonl(str(path), tmp_path / "lines", progress=quiet)))) == 3
+
+
 def test_what_a_file_was_is_told_from_the_outside_in(tmp_path):
     path, formats = tmp_path / "a.gz", []
     path.write_bytes(gzip.compress(json.dumps([OTHERS["ShareGPT's format"]]).encode()))
