@@ -25,7 +25,7 @@ from minimind_lite import spikes
 from minimind_lite.lab.curves import Curve, default_label, describe
 from minimind_lite.lab.i18n import say
 from minimind_lite.lab.materials import Materials
-from minimind_lite.lab.state import MAX_PINS, LabState, Pin, Settings
+from minimind_lite.lab.state import MAX_PINS, LabState, Pin, Settings, pin_name
 from minimind_lite.lab.worker import LiveRun, Training
 from minimind_lite.records import Run
 
@@ -275,7 +275,8 @@ class LabSession:
             raise ValueError(say(language, "refuse.max_pins"))
         if any(p.run is not None and p.same_run(now) for p in self.pinned):
             raise ValueError(say(language, "refuse.pinned_twice"))
-        self.pinned.append(replace(now, name=name or default_label(now, language)))
+        label = pin_name(name or default_label(now, language))
+        self.pinned.append(replace(now, name=label))
         self._pins_to_state()
 
     @_locked
@@ -283,7 +284,7 @@ class LabSession:
         """Another name for a pinned run; an empty one gives back the name that the lab gave."""
         if index < len(self.pinned):
             pin = self.pinned[index]
-            label = name.strip() or default_label(pin, self.state.language)
+            label = pin_name(name.strip() or default_label(pin, self.state.language))
             self.pinned[index] = replace(pin, name=label)
             self._pins_to_state()
 

@@ -9,12 +9,14 @@ Settings are spelled as the fields of `TrainConfig`.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, quote, urlencode
 
 from minimind_lite.config import LOSS_AVERAGES, OPTIMIZERS, SCHEDULES, TrainConfig
+from minimind_lite.files.visible import visible
 from minimind_lite.lab.i18n import LANGUAGES
 from minimind_lite.lab.plan import (
     ACCUMULATION_STEPS,
@@ -31,6 +33,7 @@ Chosen = TypeVar("Chosen", "Settings", "LabState")
 
 VERSION = "2"  # of the string; raised when a reader of the old form would misread the new
 MAX_PINS = 4  # with the run of the settings, as many lines as can be told apart
+MAX_NAME = 200  # characters of a pin's name
 MAX_QUOTED = 60  # characters of a wrong value that an error repeats
 MAX_DIGITS = 9  # of a number of steps
 CHOICES: Mapping[str, tuple[Value, ...]] = {  # every setting, in the order of the panel
@@ -125,6 +128,17 @@ def with_choice(thing: Chosen, name: str, value: Value) -> Chosen:
     return type(thing)(**{**fields, name: value})
 
 
+def pin_name(text: str) -> str:
+    """A name as it is shown: what a terminal would obey is written out.
+
+    Raises `ValueError` for one that is too long.
+    """
+    name = visible(text)
+    if len(name) > MAX_NAME:
+        raise ValueError(f"a pin's name has {MAX_NAME} characters at most, got {quoted(name)}.")
+    return name
+
+
 @dataclass(frozen=True)
 class Pin:
     """A run that stays: its name, its settings, and after how many steps it was stopped, if so."""
@@ -134,6 +148,7 @@ class Pin:
     steps: int | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "name", pin_name(self.name))
         if self.steps is not None and self.steps < 1:
             raise ValueError(f"a pinned run has one step or more, got {self.steps}.")
 
@@ -167,7 +182,7 @@ class LabState:
                     f"{name}: there is no {quoted(unknown[0])}; choose from {', '.join(known)}."
                 )
             if len(set(values)) < len(values):
-                raise ValueError(f"{name} has something twice: {', '.join(values)}.")
+                raise ValueError(f"{name} has something twice: {quoted(', '.join(values))}.")
         if not self.lines:
             raise ValueError(f"lines needs one of {', '.join(LINES)}, or nothing is drawn.")
         if self.opened is not None and self.opened < 0:
@@ -226,8 +241,8 @@ def _parse(text: str) -> dict[str, str]:
             f"a lab state begins with lab={VERSION}, this one has {quoted(version)}.{old} "
             "Copy the whole line under the figure."
         )
-    names = [name for name, _ in pairs]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    counts = Counter(name for name, _ in pairs)
+    if twice := sorted(name for name, n in counts.items() if n > 1):
         raise ValueError(f"given twice in a lab state: {quoted(', '.join(twice))}.")
     return {name: value for name, value in pairs if name != "lab"}
 

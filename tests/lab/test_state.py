@@ -1,16 +1,22 @@
 """The whole choice as one string: there and back, and nothing unknown gets in."""
 
 import dataclasses
+import random
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from minimind_lite.config import TrainConfig
+from minimind_lite.files.visible import visible
+from minimind_lite.lab.curves import Curve, default_label
 from minimind_lite.lab.i18n import LANGUAGES
 from minimind_lite.lab.state import (
     CHOICES,
+    KEYS,
     LINES,
+    MAX_NAME,
     MAX_PINS,
     PRESETS,
     SETTINGS,
@@ -156,3 +162,130 @@ def test_no_more_pins_than_lines_that_can_be_told_apart():
 def test_one_is_not_true():
     with pytest.raises(ValueError, match="band must be one of"):
         LabState(band=1)
+
+
+# Hostile strings
+
+NAMES = [
+    "lab",
+    *KEYS,
+    "pin",
+    "pin1",
+    "pin1.name",
+    "pin1.order",
+    "pin1.steps",
+    "pin2.name",
+    "pin01.name",
+]
+TEXTS = [
+    "",
+    "1",
+    "2",
+    "-1",
+    "x" * 5_000,
+    "9" * 5_000,
+    "order,order",
+    "accumulated",
+    "%00",
+    "%ED%A0%80",
+]
+TEXTS += [
+    "\ud800",
+    "\x1b[2J",
+    "\u202e",
+    "<script>",
+    "True",
+    "zh",
+    "shuffle",
+    "buffer:128",
+    "&",
+    "=",
+    "²",
+]
+
+
+def check_string(text):
+    """A state that comes back from its own string, or an error of one short line."""
+    try:
+        state = LabState.from_string(text)
+    except ValueError as error:
+        message = str(error)
+        assert len(message) < 600 and len(message.splitlines()) == 1 and visible(message) == message
+        return None
+    again = state.to_string()
+    assert LabState.from_string(again) == state
+    assert again.isascii() and len(again) < 8_000
+    assert all(visible(pin.name) == pin.name for pin in state.pins)
+    return state
+
+
+@given(
+    st.text(st.characters(), max_size=60)
+    | st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(TEXTS)), max_size=6).map(
+        lambda pairs: "&".join(["lab=2", *(f"{name}={text}" for name, text in pairs)])
+    )
+)
+def test_any_string_is_a_state_or_an_error_of_one_line(text):
+    check_string(text)
+
+
+def mutated(text, rng):
+    """A few characters changed, parts left out, said twice or swapped with others."""
+    for _ in range(rng.randint(1, 3)):
+        parts = text.split("&")
+        place, at = rng.randrange(len(parts)), rng.randrange(len(text) + 1)
+        kind = rng.randrange(6)
+        if kind == 0:
+            text = (
+                text[:at]
+                + rng.choice(["", "=", "&", "%", "%0a", "\n", ",", "é", "\ud800", "1"])
+                + text[at + 1 :]
+            )
+        elif kind == 1:
+            text = text[:at]
+        elif kind == 2:
+            text = "&".join([*parts, parts[place]])
+        elif kind == 3:
+            text = "&".join(part for part in parts if part is not parts[place])
+        elif kind == 4:
+            text = "&".join([*parts, f"{rng.choice(NAMES)}={rng.choice(TEXTS)}"])
+        else:
+            text = text.replace(
+                rng.choice(["2", "order", "pin", "."]), rng.choice(["3", "lab", "x", ""])
+            )
+    return text
+
+
+def test_strings_that_were_right_once_are_states_or_errors_of_one_line():
+    rng, whole = random.Random(0), 0
+    pins = tuple(Pin(name, Settings(seed=i)) for i, name in enumerate(["a & b", "<img>", "名字"]))
+    sound = [state.to_string() for state in PRESETS.values()]
+    sound.append(LabState(Settings(order="buffer:128"), pins=pins, steps=9, opened=3).to_string())
+    for _ in range(3_000):
+        whole += check_string(mutated(rng.choice(sound), rng)) is not None
+    assert 100 < whole < 2_900
+
+
+@pytest.mark.parametrize("version", ["1", "3", "02", "2.0", "9" * 5_000])
+def test_another_version_is_refused_by_its_number(version):
+    with pytest.raises(ValueError, match="begins with lab=2, this one has '"):
+        LabState.from_string(f"lab={version}&order=file")
+
+
+def test_a_pin_s_name_is_short_and_can_be_printed():
+    assert Pin("\x1b[2J\u202e\ud800", Settings()).name == r"\x1b[2J\u202e\ud800"
+    with pytest.raises(ValueError, match="a pin's name has 200 characters at most, got 'xxx"):
+        Pin("x" * 201, Settings())
+
+
+def test_names_that_the_lab_gives_are_short_enough():
+    """The longest: every setting at another value than its default."""
+    last = Settings(**{name: values[-1] for name, values in CHOICES.items()})
+    curve = Curve("", last, None, "trained", steps=999_999_999)
+    assert all(len(default_label(curve, language)) <= MAX_NAME for language in LANGUAGES)
+
+
+def test_a_string_of_a_megabyte_is_refused_at_once():
+    start = time.perf_counter()
+    assert check_string("lab=2&" + "&".join(f"a{i}=1" for i in range(100_000))) is None
+    assert time.perf_counter() - start < 5
