@@ -52,8 +52,7 @@ def take_step(model: LanguageModel, optimizer: torch.optim.Optimizer | None, lr:
     before = [parameter.detach().clone() for parameter in model.parameters()]
     for group in optimizer.param_groups:
         group["lr"] = lr
-    optimizer.step()
-    with torch.no_grad():
+    with one_thread(), torch.no_grad():  # threads that wait for each other: slow on a busy machine
+        optimizer.step()
         torch._foreach_sub_(before, list(model.parameters()))
-        with one_thread():
-            return float(torch.nn.utils.get_total_norm(before))
+        return float(torch.nn.utils.get_total_norm(before))
