@@ -1,7 +1,7 @@
-"""Rows that are kept back from training, so that their loss says what the model can, not what it saw.
+"""Rows that are kept back from training: their loss says what the model can, not what it has read.
 
-They are evenly spaced over the file, so that each of its parts is among them, and the same rows come
-back whenever the file is read again.
+They are evenly spaced over the file, so that each of its parts is among them, and the same rows
+come back whenever the file is read again.
 
     N rows of a file   n of them held out
 """

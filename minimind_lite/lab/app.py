@@ -3,6 +3,7 @@
     lab = SpikeLab(preset="as reported")              all settings
     lab = SpikeLab(settings=("order", "batch_size"))  a teacher's choice of them
     lab = SpikeLab.from_state("lab=2&…")              what somebody sent
+    SpikeLab.from_run("my_work/file")                 a run folder, to read
 
 A thin shell: `session` knows which run is shown and trains it, `figure` paints it, `view` is the
 panel, `inspect` opens a step, `compare` puts two runs side by side. Rules that it keeps, each for
@@ -26,6 +27,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 from weakref import WeakSet
 
@@ -38,7 +40,9 @@ from minimind_lite.lab.curves import Curve
 from minimind_lite.lab.figure import Canvas
 from minimind_lite.lab.i18n import say
 from minimind_lite.lab.materials import Materials
+from minimind_lite.lab.opened_run import OpenedRun
 from minimind_lite.lab.report import Report, report_page, write_report
+from minimind_lite.lab.run_view import RunView
 from minimind_lite.lab.scene import Scene, sentence
 from minimind_lite.lab.session import LabSession
 from minimind_lite.lab.state import LabState
@@ -100,6 +104,14 @@ class SpikeLab:
     def from_state(cls, text: str) -> SpikeLab:
         """The lab of a state string. Raises `ValueError` for one that can't be read."""
         return cls(state=LabState.from_string(text))
+
+    @staticmethod
+    def from_run(folder: str | Path, *, language: str = "en") -> RunView:
+        """A run folder that `train --out` wrote: curve, rises, and the conversations of each step.
+
+        Raises `ValueError` where it is none, or has no step.
+        """
+        return RunView(OpenedRun(folder), language=language)
 
     @property
     def state(self) -> str:

@@ -24,6 +24,7 @@ from minimind_lite.science.laws import sum_losses
 from minimind_lite.spikes import SpikeEvent
 
 EARLY, LATE = 3, 10  # steps by which z may see a rise before and after p does
+BEFORE = spikes.WINDOW  # steps that a height is counted from
 SMOOTH = 5  # steps whose median says that the loss has come down
 
 # A spike is over within a window of steps. A slow one lasts longer, but has lost half its height
@@ -143,9 +144,9 @@ def _half_gone(loss: np.ndarray, rise: Rise, window: int) -> int:
     return next((i for i in places if loss[i] < half), len(loss))
 
 
-def level_before(run: Run, rise: Rise, window: int = spikes.WINDOW) -> float:
+def level_before(run: Run, rise: Rise) -> float:
     """Median loss of the steps before a rise, in nats."""
-    return float(np.median(run.loss[max(0, rise.start - window) : max(rise.start, 1)]))
+    return float(np.median(run.loss[max(0, rise.start - BEFORE) : max(rise.start, 1)]))
 
 
 def hardest_row(run: Run, rise: Rise) -> HardestRow:

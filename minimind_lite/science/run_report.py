@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -47,9 +47,8 @@ def lines(
     if len(run) < len(recorded):
         void = len(recorded) - len(run)
         text.append(f"{void} more steps were abandoned by rollbacks; they are not judged.")
-    highest = sorted(rises, key=_height)[-MOST:]
-    text += Describer(run, [rise for rise in rises if rise in highest]).lines()
-    if len(highest) < len(rises):
+    text += Describer(run, highest(rises)).lines()
+    if len(rises) > MOST:
         text.append(f"These are the {MOST} highest of {len(rises)}.")
     if rises:
         text.append(LEGEND)
@@ -57,6 +56,12 @@ def lines(
     if rises and is_trained_in_file_order(run):
         text.append(NEXT)
     return text
+
+
+def highest(rises: Sequence[Rise]) -> list[Rise]:
+    """The rises that are listed: all, or the MOST highest, in order."""
+    chosen = sorted(rises, key=_height)[-MOST:]
+    return [rise for rise in rises if rise in chosen]
 
 
 def is_trained_in_file_order(run: Run) -> bool:

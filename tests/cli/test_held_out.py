@@ -34,9 +34,9 @@ def run_train(talk, tmp_path):
     path.write_bytes(first + b"\nbad\n" + rest)
 
     def call(*words):
-        settings = "--batch-size 2 --max-steps 3 --probe-every 2 --skip-bad-lines".split()
+        settings = ["--batch-size", "2", "--max-steps", "3", "--probe-every", "2"]
         paths = ["--data", str(path), "--out", str(tmp_path / "run")]
-        return main(["train", *paths, *settings, *words])
+        return main(["train", *paths, *settings, "--skip-bad-lines", *words])
 
     return call
 

@@ -40,7 +40,7 @@ def test_chosen_rows_are_what_a_copy_of_them_is(lengths, data):
 def test_held_out_rows_are_evenly_spaced_and_no_row_is_lost(n_rows, data):
     n = data.draw(st.integers(1, n_rows // 2))
     rows = spaced(n_rows, n)
-    assert len(np.unique(rows)) == n and 0 <= rows[0] and rows[-1] < n_rows
+    assert len(np.unique(rows)) == n and rows[0] >= 0 and rows[-1] < n_rows
     gaps = np.diff(np.concatenate([[-rows[0] - 1], rows, [2 * n_rows - rows[-1] - 1]]))
     assert gaps.min() >= n_rows // n - 1 and gaps.max() <= n_rows // n + 2
 
