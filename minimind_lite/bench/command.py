@@ -6,6 +6,7 @@ What measures is imported only when it runs, so that the command line starts qui
 from __future__ import annotations
 
 import argparse
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -26,6 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--data-mb", type=int, help="also encode a file of so many megabytes")
     add("--lab", action="store_true", help="instead, how quickly the Spike Lab answers")
     add("--fuzz", type=int, help="instead, read so many damaged files: none may be lost or crash")
+    add("--kills", type=int, help="instead, kill and resume so often: all must be exact")
     add("--reproducibility", action="store_true", help="instead, how far a run differs elsewhere")
     add("--python", help="with --reproducibility, an interpreter with another version of torch")
     add("--json", type=Path, help="write the figures there too")
@@ -36,6 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure what is asked for. Raises `ValueError` for fewer than one round."""
     if arguments.rounds < 1:
         raise ValueError(f"--rounds must be 1 or more, got {arguments.rounds}.")
+    if arguments.kills is not None:
+        return _run_kills(arguments.kills)
     if arguments.fuzz is not None:
         return _run_fuzz(arguments.fuzz)
     if arguments.reproducibility:
@@ -76,6 +80,23 @@ def _run_fuzz(n: int) -> int:
         report = fuzz.run(n, progress=bar.update)
     print(report)
     return 1 if report.faults else 0
+
+
+def _run_kills(n: int) -> int:
+    """Print what became of the runs; 1 where one was not exact, and then its folder stays."""
+    import tempfile
+
+    from minimind_lite.bench import kills
+
+    folder = Path(tempfile.mkdtemp(prefix="kills-"))
+    with tqdm(total=n, unit="kill", disable=None) as bar:
+        outcomes = kills.kill_and_resume(n, folder, seed=0, progress=lambda _: bar.update())
+    print(kills.report(outcomes))
+    if any(outcome.difference for outcome in outcomes):
+        print(f"The runs that differ are in {folder}.")
+        return 1
+    shutil.rmtree(folder)
+    return 0
 
 
 def _run_reproducibility(python: str | None, json_file: Path | None) -> None:
