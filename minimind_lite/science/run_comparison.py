@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minimind_lite.records import Run
-from minimind_lite.science import decomposition, laws, run_events
+from minimind_lite.science import laws, run_events
 from minimind_lite.science.decomposition import LAST_ROWS, Terms
 from minimind_lite.science.run_report import is_trained_in_file_order
 
@@ -49,21 +49,29 @@ def last_loss(run: Run) -> float:
 
 def same_rows(a: Run, b: Run) -> bool:
     """Whether two runs read the same rows: all that both read have as many supervised tokens."""
-    tokens = [_by_row(run)[1] for run in (a, b)]
+    tokens = [_Rows(run).tokens for run in (a, b)]
     n = min(map(len, tokens))
     both = (tokens[0][:n] >= 0) & (tokens[1][:n] >= 0)
     equal_size = a.info.get("rows") == b.info.get("rows")
     return bool(equal_size and both.any() and (tokens[0][:n] == tokens[1][:n])[both].all())
 
 
-def _by_row(run: Run) -> tuple[np.ndarray, np.ndarray]:
+class _Rows:
     """Losses and tokens (N,) by row, of the first epoch; NaN and -1 where a row was not read."""
-    n_rows = 1 + max(int(record.rows.max()) for record in run.records)
-    tokens = np.full(n_rows, -1)
-    for record in run.records:
-        if record.epoch == 0:
-            tokens[record.rows] = record.sample_tokens
-    return run.losses_by_row(n_rows), tokens
+
+    def __init__(self, run: Run) -> None:
+        n_rows = 1 + max(int(record.rows.max()) for record in run.records)
+        self.losses, self.tokens = run.losses_by_row(n_rows), np.full(n_rows, -1)
+        for record in run.records:
+            if record.epoch == 0:
+                self.tokens[record.rows] = record.sample_tokens
+
+    def mean(self, rows: np.ndarray) -> float:
+        """Token mean of ascending rows, in nats; NaN where one was not read."""
+        if rows[-1] >= len(self.tokens) or (self.tokens[rows] < 0).any():
+            return float("nan")
+        tokens = self.tokens[rows]
+        return laws.token_mean(laws.sum_losses(self.losses[rows], tokens), tokens)
 
 
 def base_of(runs: Mapping[str, Run]) -> str | None:
@@ -85,6 +93,7 @@ def places(runs: Mapping[str, Run], base: str) -> list[Place]:
     New rows: up to five batches from its first row. Rows before: up to 160.
     """
     trained, frozen = runs[base], frozen_of(runs)
+    rows = {name: _Rows(run) for name, run in runs.items()}
     listed = []
     for rise in run_events.find(trained):
         records = trained.records[rise.start : rise.stop]
@@ -96,22 +105,18 @@ def places(runs: Mapping[str, Run], base: str) -> list[Place]:
         before = np.arange(max(0, first - LAST_ROWS), first)
         if not len(before):
             continue
-        heights = {name: _height(run, new, before) for name, run in runs.items()}
+        means = {name: (each.mean(new), each.mean(before)) for name, each in rows.items()}
+        heights = {name: first - last for name, (first, last) in means.items()}
         terms = None
         if frozen and np.isfinite([heights[base], heights[frozen]]).all():
-            terms = decomposition.decompose(trained, runs[frozen], new=new, last=before)
-        listed.append(Place(first, heights, terms))
+            terms = Terms.of_losses(
+                new=means[base][0],
+                last=means[base][1],
+                frozen_new=means[frozen][0],
+                frozen_last=means[frozen][1],
+            )
+        listed.append(Place(int(new[0]), heights, terms))
     return listed
-
-
-def _height(run: Run, new: np.ndarray, before: np.ndarray) -> float:
-    losses, tokens = _by_row(run)
-    means = []
-    for rows in (new, before):
-        if rows[-1] >= len(tokens) or (tokens[rows] < 0).any() or not tokens[rows].sum():
-            return float("nan")
-        means.append(laws.token_mean(laws.sum_losses(losses[rows], tokens[rows]), tokens[rows]))
-    return means[0] - means[1]
 
 
 def names_of(folders: Sequence[str]) -> list[str]:

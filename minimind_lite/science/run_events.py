@@ -136,12 +136,12 @@ def _with_ends(loss: np.ndarray, rises: list[Rise], window: int) -> list[Rise]:
 def _half_gone(loss: np.ndarray, rise: Rise, window: int) -> int:
     """First position after the peak from which on the loss is nearer to the level before."""
     before = float(np.median(loss[max(0, rise.start - window) : rise.start]))
-    smooth = [float(np.median(loss[i : i + SMOOTH])) for i in range(rise.start, len(loss))]
-    top = int(np.argmax(smooth[:window]))
-    half = (before + smooth[top]) / 2
-    low = next((i for i in range(top, len(smooth)) if smooth[i] < half), len(smooth))
-    places = range(rise.start + low, len(loss))
-    return next((i for i in places if loss[i] < half), len(loss))
+    early = range(rise.start, min(rise.start + window, len(loss)))
+    smooth = [float(np.median(loss[i : i + SMOOTH])) for i in early]
+    top = int(np.argmax(smooth))
+    half, places = (before + smooth[top]) / 2, range(rise.start + top, len(loss))
+    low = next((i for i in places if np.median(loss[i : i + SMOOTH]) < half), len(loss))
+    return next((i for i in range(low, len(loss)) if loss[i] < half), len(loss))
 
 
 def level_before(run: Run, rise: Rise) -> float:
