@@ -135,7 +135,8 @@ def slowed(learner: Learner) -> list[Line]:
     data, slower = shipped.sft_rows(shipped.chat()), []
     learner.panel.settings["order"].value, learner.panel.settings["batch_size"].value = "file", 16
     for _ in range(ROUNDS):
-        records = plan.steps(plan.RunSpec(), shipped.base_model(), data=data, probes={})
+        spec, model = plan.RunSpec(), shipped.base_model()
+        records = plan.steps(spec, plan.session_of(spec, model, data=data, probes={}))
         next(records)
         start = time.perf_counter()
         list(islice(records, STEPS))

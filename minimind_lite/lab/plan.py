@@ -13,11 +13,10 @@ from minimind_lite.config import TrainConfig
 from minimind_lite.files import shipped
 from minimind_lite.files.provenance import run_info
 from minimind_lite.model import LanguageModel
-from minimind_lite.optimizer import make_optimizer
 from minimind_lite.records import Run, StepRecord
 from minimind_lite.rows import EncodedRows
+from minimind_lite.runs.session import TrainingSession
 from minimind_lite.science.trials import Experiment, Outcome, SharedData, Variant
-from minimind_lite.trainer import batches_of_run, mean_loss, train
 
 ORDERS = ("file", "shuffle_once", "shuffle", "buffer:32", "buffer:128", "buffer:512")
 BATCH_SIZES = (4, 8, 16, 32, 64, 128, 256)
@@ -98,34 +97,40 @@ class RunSpec:
 FROZEN = RunSpec(DEFAULT.replace(optimizer="none")).plain()  # answers for every frozen run
 
 
-def steps(
+def session_of(
     spec: RunSpec,
     model: LanguageModel,
     *,
     data: EncodedRows,
     probes: Mapping[str, EncodedRows],
-) -> Iterator[StepRecord]:
-    """Train `model` in place as the spec says; a pulse is a part of the run at a higher rate."""
+) -> TrainingSession:
+    """A run of a spec that has not begun."""
     config = spec.config.replace(probe_every=spec.probe_every() if probes else 0)
-    if spec.pulse == 1 or config.optimizer == "none":
-        yield from train(model, data, config, probes=probes)
-        return
-    first, last = PULSE_ROWS
-    start, stop = first // config.batch_size, -(-last // config.batch_size)
-    pulse = config.replace(learning_rate=config.learning_rate * spec.pulse, grad_clip=0.0)
-    optimizer = make_optimizer(model, config)
-    for part, begin, end in ((config, 0, start), (pulse, start, stop), (config, stop, None)):
-        if begin != end:
-            batches = batches_of_run(len(data), part.replace(max_steps=end), start_step=begin)
-            yield from train(model, data, part, probes=probes, optimizer=optimizer, batches=batches)
+    return TrainingSession(model, data, config, probes=probes)
+
+
+def steps(spec: RunSpec, session: TrainingSession) -> Iterator[StepRecord]:
+    """Train what is left of a run; a pulse is a part of it at a higher rate."""
+    config = session.config
+    parts: tuple[tuple[TrainConfig, int | None], ...] = ((config, None),)
+    if spec.pulse > 1 and config.optimizer != "none":
+        first, last = PULSE_ROWS
+        start, stop = first // config.batch_size, -(-last // config.batch_size)
+        rate = config.learning_rate * spec.pulse
+        pulse = config.replace(learning_rate=rate, grad_clip=0.0)
+        parts = ((config, start), (pulse, stop), (config, None))
+    for part, end in parts:
+        if end is None or end > session.step:
+            yield from session.steps(None if end is None else end - session.step, config=part)
 
 
 def _pass(shared: SharedData, seed: int, settings: Mapping[str, Any]) -> Outcome:
     """One run of data/sft.jsonl from the shipped base, as a trial."""
     spec = RunSpec(TrainConfig.from_dict({**settings["config"], "seed": seed}), settings["pulse"])
     model, data = shipped.base_model(MODEL), shipped.sft_rows(shared.chat)
-    records = tuple(steps(spec, model, data=data, probes=shared.probes))
-    after = {name: mean_loss(model, rows) for name, rows in shared.probes.items()}
+    session = session_of(spec, model, data=data, probes=shared.probes)
+    records = tuple(steps(spec, session))
+    after = session.probe_losses()
     more = {"base": MODEL, "rows": len(data), "probes_after": after, "pulse": spec.pulse}
     return Outcome(Run(run_info(model, spec.config, more=more), records))
 

@@ -22,6 +22,7 @@ from typing import Concatenate, Literal, ParamSpec, TypeVar
 import numpy as np
 
 from minimind_lite import spikes
+from minimind_lite.lab import leftovers
 from minimind_lite.lab.curves import Curve, default_label, describe
 from minimind_lite.lab.i18n import say
 from minimind_lite.lab.materials import Materials
@@ -117,6 +118,14 @@ class LabSession:
         training = self.training
         return training is not None and training.settings.spec() != self.state.run.spec()
 
+    @property
+    @_locked
+    def leftover(self) -> leftovers.Leftover | None:
+        """A run of these settings that was broken off, here or by an earlier kernel."""
+        if self.live is not None:
+            return None
+        return leftovers.leftover(self.state.run.spec(), probes=self.state.probes)
+
     @_locked
     def events(self) -> list[spikes.SpikeEvent]:
         """Spikes of the run of the moment; detected once."""
@@ -198,6 +207,13 @@ class LabSession:
             worker = self._begin()
         self.status = "running"
         worker.lease(LEASE)
+
+    @_locked
+    def go_on(self) -> None:
+        """Go on with the run of these settings that was broken off; without one, nothing."""
+        if self.leftover is not None:
+            self._begin(go_on=True).lease(LEASE)
+            self.status = "running"
 
     @_locked
     def tick(self) -> int:
@@ -325,17 +341,19 @@ class LabSession:
         self.pinned = [p.renamed(before=before, now=now) for p in self.pinned]
         self._pins_to_state()
 
-    def _begin(self) -> LiveRun:
-        """A new live run with the settings as they are; the old curve stays in grey."""
+    def _begin(self, *, go_on: bool = False) -> LiveRun:
+        """A live run with the settings as they are; the curve of another stays in grey."""
         self._release()
-        if self.training is not None:  # the recorded answer will be under the new run
-            self._push_ghost()
+        if self.training is not None and not (go_on and not self.changed):
+            self._push_ghost()  # the recorded answer will be under the new run
         training = Training(self.state.run)
         self.training, self.error, self.by_other_lab = training, "", False
         self.answer = self._recorded(self.state.run)
         self.under = self.answer if self.answer.run is not None else None
         self.state = replace(self.state, opened=None, steps=None)
-        return training.begin(self.materials, probes=self.state.probes, after=self._closed)
+        return training.begin(
+            self.materials, probes=self.state.probes, after=self._closed, go_on=go_on
+        )
 
     def _take(self, worker: LiveRun, *, wait: float = 0.0) -> int:
         try:

@@ -16,12 +16,13 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from minimind_lite.files import shipped
-from minimind_lite.lab import plan
+from minimind_lite.files.run_folder import load
+from minimind_lite.lab import leftovers, plan
 from minimind_lite.lab.materials import Materials
 from minimind_lite.lab.state import Settings
 from minimind_lite.records import Run, StepRecord
 from minimind_lite.rows import EncodedRows
-from minimind_lite.trainer import mean_loss
+from minimind_lite.runs.session import TrainingSession
 
 EXIT_TIMEOUT = 5.0  # seconds that a program which ends waits for the step in flight
 
@@ -168,22 +169,47 @@ class Training:
     records: list[StepRecord] = field(default_factory=list)  # those that were taken
     probes_after: dict[str, float] = field(default_factory=dict)  # after the last step
 
-    def begin(self, materials: Materials, *, probes: bool, after: LiveRun | None) -> LiveRun:
-        """Make the worker; it trains nothing before it is asked. `after` may still have to end."""
+    def begin(
+        self, materials: Materials, *, probes: bool, after: LiveRun | None, go_on: bool = False
+    ) -> LiveRun:
+        """Make the worker; it trains nothing before it is asked. `after` may still have to end.
+
+        With `go_on`, from where an earlier run of these settings was broken off.
+        """
+        held_out: Mapping[str, EncodedRows] = materials.probes if probes else {}
 
         def steps(live: LiveRun) -> Iterator[StepRecord]:
-            def give_up_if_closed(*_: object) -> None:
-                live.check()
-
-            model = shipped.base_model(plan.MODEL)
-            held_out: Mapping[str, EncodedRows] = materials.probes if probes else {}
-            # Every micro-batch asks: a large batch takes a second, too long to wait after Stop.
-            model.blocks[0].register_forward_pre_hook(give_up_if_closed)
-            yield from plan.steps(self.settings.spec(), model, data=materials.rows, probes=held_out)
-            self.probes_after |= {name: mean_loss(model, rows) for name, rows in held_out.items()}
+            spec = self.settings.spec()
+            try:
+                run = leftovers.open_run(spec, data=materials.rows, probes=held_out, go_on=go_on)
+            except OSError:
+                if go_on:
+                    raise
+                yield from self._unrecorded(live, materials, held_out)
+                return
+            _give_up_if_closed(live, run.session)
+            with run:
+                if go_on:
+                    yield from load(run.writer.folder).records
+                try:
+                    yield from run.steps(plan.steps(spec, run.session))
+                except Closed:  # in the middle of a step, which changes nothing before its end
+                    run.save()
+                    raise
+            self.probes_after |= run.info["probes_after"]
 
         self.worker = LiveRun(steps, after=after)
         return self.worker
+
+    def _unrecorded(
+        self, live: LiveRun, materials: Materials, probes: Mapping[str, EncodedRows]
+    ) -> Iterator[StepRecord]:
+        """Where no folder can be had (another kernel has it, a full disk), training goes on."""
+        spec, model = self.settings.spec(), shipped.base_model(plan.MODEL)
+        session = plan.session_of(spec, model, data=materials.rows, probes=probes)
+        _give_up_if_closed(live, session)
+        yield from plan.steps(spec, session)
+        self.probes_after |= session.probe_losses()
 
     def run(self, n_rows: int) -> Run | None:
         """What it has trained so far, on a file of `n_rows` conversations; None before a step."""
@@ -199,3 +225,12 @@ class Training:
         if self.probes_after:
             info["probes_after"] = dict(self.probes_after)
         return Run(info, tuple(self.records))
+
+
+def _give_up_if_closed(live: LiveRun, session: TrainingSession) -> None:
+    """Every micro-batch asks: a large batch takes a second, too long to wait after Stop."""
+
+    def check(*_: object) -> None:
+        live.check()
+
+    session.model.blocks[0].register_forward_pre_hook(check)

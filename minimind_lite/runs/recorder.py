@@ -54,8 +54,8 @@ class RecordedRun:
     def __exit__(self, *error: object) -> None:
         self.writer.__exit__(*error)
 
-    def steps(self) -> Iterator[StepRecord]:
-        """Train what is left, and yield the records.
+    def steps(self, records: Iterator[StepRecord] | None = None) -> Iterator[StepRecord]:
+        """Train what is left, and yield the records; give those of another way to train it.
 
         Ctrl-C, or a caller who stops asking, leaves a checkpoint at the last whole step. At the
         end `finished` is True and the weights are in `model.safetensors`. Raises what `train` and
@@ -63,16 +63,16 @@ class RecordedRun:
         """
         try:
             with self.stop:
-                for record in self.session.steps(policy=self.policy):
+                for record in records or self.session.steps(policy=self.policy):
                     self._note_rollbacks()
                     yield record
                     if self.stop.wished:
                         break
         except GeneratorExit:
-            self._save()
+            self.save()
             raise
         if self.stop.wished and self.left():
-            self._save()
+            self.save()
         else:
             self._finish()
 
@@ -81,7 +81,8 @@ class RecordedRun:
         total = self.session.total_steps
         return max(0, min(total, self.session.config.max_steps or total) - self.session.step)
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Leave a checkpoint, where the run has any; not in the middle of a step."""
         if self.session.states is not None:
             self.session.states.add(self.session.save())
 
@@ -98,7 +99,7 @@ class RecordedRun:
         self.writer.flush()
         stopped_early = session.step < session.total_steps and session.config.max_steps is not None
         if stopped_early:  # it may go on with a later `max_steps`
-            self._save()
+            self.save()
         self.info |= {"probes_after": session.probe_losses(), "finished": True}
         self.writer.set_info(self.info)
         self.finished = True

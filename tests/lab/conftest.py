@@ -20,6 +20,12 @@ def shared_materials():
     return materials
 
 
+@pytest.fixture(autouse=True)
+def work(tmp_path, monkeypatch):
+    """Live runs leave their folders somewhere else than in the clone."""
+    monkeypatch.setenv("MINIMIND_LITE_WORK", str(tmp_path / "work"))
+
+
 @pytest.fixture
 def quick(shared_materials, monkeypatch):
     """Training takes milliseconds; nothing else is changed. Gives the materials of the labs."""

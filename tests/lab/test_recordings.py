@@ -8,7 +8,15 @@ import pytest
 from minimind_lite import spikes
 from minimind_lite.config import TrainConfig
 from minimind_lite.files import shipped
-from minimind_lite.lab.plan import BUFFER_SEEDS, EXPERIMENT, PULSE_ROWS, RunSpec, plan, steps
+from minimind_lite.lab.plan import (
+    BUFFER_SEEDS,
+    EXPERIMENT,
+    PULSE_ROWS,
+    RunSpec,
+    plan,
+    session_of,
+    steps,
+)
 from minimind_lite.lab.recordings import Recordings, jobs
 from minimind_lite.science.segment_metrics import harm
 
@@ -28,7 +36,7 @@ def data():
 
 
 def train(spec, data):
-    return steps(spec, shipped.base_model(), data=data, probes={})
+    return steps(spec, session_of(spec, shipped.base_model(), data=data, probes={}))
 
 
 def test_everything_that_is_planned_is_recorded(recordings):

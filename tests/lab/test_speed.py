@@ -71,12 +71,13 @@ def test_a_run_that_is_too_short_or_frozen_teaches_nothing():
 def test_a_timed_batch_is_close_to_a_run(shared_materials):
     """Within a factor of four of the run that it is an estimate of, whatever else computes."""
     from minimind_lite.files import shipped
-    from minimind_lite.lab.plan import steps
+    from minimind_lite.lab.plan import session_of, steps
 
     speed = Speed()
     speed.time_a_batch(shipped.base_model(), shared_materials.rows)
     estimate = speed.seconds(RunSpec(), N)
-    run = steps(RunSpec(), shipped.base_model(), data=shared_materials.rows, probes={})
+    rows, model = shared_materials.rows, shipped.base_model()
+    run = steps(RunSpec(), session_of(RunSpec(), model, data=rows, probes={}))
     records = [next(run) for _ in range(MIN_STEPS + 1)]
     run.close()
     speed.learn(records)
