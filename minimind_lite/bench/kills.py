@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import runpy
 import shutil
 import sys
 import time
@@ -170,15 +171,12 @@ def _start(words: list[str], log: Path) -> multiprocessing.process.BaseProcess:
 
 
 def _train(words: list[str], log: str) -> None:
-    """The command `train` in a process; what it prints goes to a file."""
-    from minimind_lite.cli import main
-
+    """What `python -m minimind_lite train` does, in a process that has it loaded already."""
+    sys.argv = ["minimind_lite", "train", *words]
     with open(log, "a", encoding="utf-8") as out:
         os.dup2(out.fileno(), 1)
         os.dup2(out.fileno(), 2)
-        code = main(["train", *words])
-        sys.stdout.flush()
-        os._exit(code)
+        runpy.run_module("minimind_lite", run_name="__main__")
 
 
 def compare(expected: Path, folder: Path) -> str:

@@ -29,7 +29,8 @@ class Leftover:
     """A run that was broken off: where it is, and how far it came."""
 
     folder: Path
-    steps: int
+    done: int  # steps
+    total: int
 
 
 def folder_of(spec: RunSpec, *, probes: bool) -> Path:
@@ -44,12 +45,13 @@ def leftover(spec: RunSpec, *, probes: bool) -> Leftover | None:
     try:
         folder = folder_of(spec, probes=probes)
         checkpoints = positions(folder)
-        if not checkpoints or read_info(folder).get("finished"):
+        info = read_info(folder) if checkpoints else {"finished": True}
+        if info.get("finished"):
             return None
     except (OSError, ValueError):
         return None  # nothing that could go on
-    steps = int(checkpoints[-1].name)  # nothing is rolled back in a lab
-    return Leftover(folder, steps) if steps else None
+    done = int(checkpoints[-1].name)  # nothing is rolled back in a lab
+    return Leftover(folder, done, info["total_steps"]) if done else None
 
 
 def open_run(

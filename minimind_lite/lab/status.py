@@ -18,6 +18,8 @@ def status_text(session: LabSession) -> str:
     with session.lock:
         language = session.state.language
         sentences = [say(language, f"status.{_key(session)}", **_values(session))]
+        if left := session.leftover:
+            sentences.append(say(language, "status.leftover", **vars(left)))
         if session.by_other_lab:
             sentences.append(say(language, "status.other_lab"))
         if session.changed and session.status in CHANGED:

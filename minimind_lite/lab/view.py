@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from html import escape
 from typing import Any
 
 import ipywidgets as W
@@ -91,6 +92,7 @@ class LabView:
             self._on_click(w.buttons[name], action)
         w.buttons["run"].on_click(lambda _: self._train(self.session.start))
         w.buttons["step"].on_click(lambda _: self._train(self.session.step))
+        w.buttons["go_on"].on_click(lambda _: self._train(self.session.go_on))
 
     def _actions(self) -> dict[str, Action]:
         """Of the buttons that train nothing."""
@@ -267,6 +269,7 @@ class LabView:
         w.buttons["pause"].disabled = not running
         w.buttons["stop"].disabled = s.live is None
         show(w.buttons["hide"], self._compared is not None)
+        show(w.buttons["go_on"], s.leftover is not None)
         if not running:
             w.stop_clock()
         elif not OWN_CLOCK:
@@ -275,7 +278,9 @@ class LabView:
         w.show_pins([p.name for p in s.pinned], [self._pin_note(p) for p in s.pinned])
         other = s.other()
         w.buttons["compare"].disabled = other is None or s.current.run is None
-        w.compare_label.value = say(language, "label.with", name=other.name) if other else ""
+        w.compare_label.value = (
+            escape(say(language, "label.with", name=other.name)) if other else ""
+        )
         self._paint_page(w)
 
     def _unrecorded(self) -> frozenset[tuple[str, Value]]:

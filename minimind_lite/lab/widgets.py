@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from html import escape
 
 import ipywidgets as W
 
@@ -31,7 +32,7 @@ from minimind_lite.lab.templates import render
 # Before version 8 only a click on the Play widget itself starts it.
 OWN_CLOCK = int(W.__version__.split(".")[0]) < 8
 TICK = 160  # milliseconds between two ticks of the clock
-ACTIONS = ("run", "pause", "step", "stop", "reset")
+ACTIONS = ("run", "pause", "step", "stop", "go_on", "reset")
 BUTTONS = (*ACTIONS, "pin", "compare", "hide", "previous", "next", "close")
 VIEWED = (*VIEWS, *LINES)  # what changes the picture and no run
 WORD_WIDTH = {"description_width": "initial"}  # as wide as its words, in any language
@@ -95,13 +96,13 @@ class Panel:
         )
         self.views = {n: dropdown() if n in ("axis", "scale") else checkbox() for n in VIEWS}
         self.lines = {name: checkbox() for name in LINES}
-        self.compare_label = W.Label()
+        self.compare_label = W.HTML()  # names in it: a label would typeset them as formulas
         self.state = W.Text(continuous_update=False, style=WORD_WIDTH, layout=W.Layout(width="98%"))
         self.spikes: list[W.Button] = []  # as many as a run ever had
         self.on_spike: Callable[[int], None] = print  # what a press of one does
         self.pin_names = [W.Text(continuous_update=False) for _ in range(MAX_PINS)]
         self.pin_removers = [W.Button(layout=W.Layout(width="96px")) for _ in range(MAX_PINS)]
-        self.pin_notes = [W.Label() for _ in range(MAX_PINS)]
+        self.pin_notes = [W.HTML() for _ in range(MAX_PINS)]
         self.box = W.VBox(self._rows(state.settings, presets=presets))
         self.box.add_class("minimind-lite-panel")
         self.box._view_count = 0  # asks the front end to count the places that show the panel
@@ -206,7 +207,7 @@ class Panel:
         for i, pin_row in enumerate(self.pin_rows):
             show(pin_row, i < len(names))
             if i < len(names):
-                self.pin_names[i].value, self.pin_notes[i].value = names[i], notes[i]
+                self.pin_names[i].value, self.pin_notes[i].value = names[i], escape(notes[i])
         show(self.pins, bool(names))
 
     def close(self) -> None:

@@ -65,7 +65,7 @@ def test_a_run_that_was_broken_off_goes_on_to_the_last_bit(new_lab, settings):
     assert whole.leftover is None  # it came to its end
     broken_off(new_lab(settings), 12)
     lab = new_lab(settings)
-    assert lab.leftover is not None and lab.leftover.steps >= 12
+    assert lab.leftover is not None and lab.leftover.done >= 12
     lab.go_on()
     until(lab, lambda: lab.status == "finished")
     expected, records = whole.current.run, lab.current.run
@@ -135,3 +135,24 @@ def test_folders_are_runs_as_any_other(new_lab):
     [folder] = (work_folder() / "lab").iterdir()
     assert len(run_folder.load(folder)) >= 5
     assert leftover(SETTINGS.spec(), probes=False).folder == folder
+
+
+def test_the_panel_offers_to_go_on(quick, new_lab):
+    from minimind_lite.lab.app import SpikeLab
+
+    lab = SpikeLab(state=LabState(SETTINGS))
+    lab._ipython_display_()
+    assert lab.widgets.buttons["go_on"].layout.display == "none"
+    broken_off(new_lab(), 12)
+    again = SpikeLab(state=LabState(SETTINGS))
+    again._ipython_display_()
+    button, done = again.widgets.buttons["go_on"], again.session.leftover.done
+    assert button.layout.display != "none" and button.description == "Go on"
+    assert f"was broken off after step {done} of 35: Go on continues it" in again.widgets.status.value
+    button.click()
+    until(again.session, lambda: again.session.status == "finished")
+    assert len(again.session.current.run) == 35
+    again.session.choose(Settings())
+    assert again.widgets.buttons["go_on"].layout.display == "none"
+    for each in (lab, again):
+        each.session.close()
