@@ -23,13 +23,13 @@ class HeldOut:
 
 
 def held_out(run: Run) -> dict[str, HeldOut]:
-    """Every held-out set of a run, by name; `end` is after the last step, where it was measured."""
-    table = {}
+    """Every held-out set of a run, by name; `end`: after the last step, or at the last measurement."""
+    table, finished = {}, run.info.get("finished", True)
     for name in run.probe_names():
         positions, losses = run.probe(name)
         steps = [run.records[i].step for i in positions]
         values = losses.tolist()
-        if name in run.info.get("probes_after", {}):
+        if finished and name in run.info.get("probes_after", {}):
             steps.append(run.records[-1].step + 1)
             values.append(float(run.info["probes_after"][name]))
         low, high = min(values), max(values)

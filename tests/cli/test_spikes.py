@@ -193,6 +193,14 @@ def test_held_out_losses_are_a_table_from_start_to_end(folder, capsys):
     assert "zh (+1.25)" in lost
 
 
+def test_a_run_that_was_broken_off_ends_with_its_last_measurement(info, tmp_path, capsys):
+    """It may hold what was measured before it went on."""
+    records = [record(step, loss) for step, loss in enumerate(curve())]
+    folder = write(tmp_path / "run", info | {"finished": False}, records)
+    [zh] = [line for line in spikes(capsys, folder) if line.startswith("zh ")]
+    assert " ".join(zh.split()) == "zh 5.50 4.00 (60) 6.00 (90) 6.00"
+
+
 def test_a_run_too_short_for_z_is_judged_by_its_conversations(tmp_path, capsys):
     records = [record(s, 3.0 if 10 <= s < 14 else 1.0 + s % 3 / 10) for s in range(20)]
     _, first, rise = spikes(capsys, write(tmp_path / "run", {}, records))[:3]
