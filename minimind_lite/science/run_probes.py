@@ -23,7 +23,7 @@ class HeldOut:
 
 
 def held_out(run: Run) -> dict[str, HeldOut]:
-    """Every held-out set of a run, by name; `end`: after the last step, or at the last measurement."""
+    """Every held-out set of a run, by name; `end`: after the last step, or as last measured."""
     table, finished = {}, run.info.get("finished", True)
     for name in run.probe_names():
         positions, losses = run.probe(name)
