@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -28,6 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--lab", action="store_true", help="instead, how quickly the Spike Lab answers")
     add("--fuzz", type=int, help="instead, read so many damaged files: none may be lost or crash")
     add("--kills", type=int, help="instead, kill and resume so often: all must be exact")
+    add("--saving", action="store_true", help="instead, what a checkpoint costs")
     add("--reproducibility", action="store_true", help="instead, how far a run differs elsewhere")
     add("--python", help="with --reproducibility, an interpreter with another version of torch")
     add("--json", type=Path, help="write the figures there too")
@@ -42,7 +43,9 @@ def run(arguments: argparse.Namespace) -> int:
         return _run_kills(arguments.kills)
     if arguments.fuzz is not None:
         return _run_fuzz(arguments.fuzz)
-    if arguments.reproducibility:
+    if arguments.saving:
+        _run_saving(arguments.models, arguments.rounds)
+    elif arguments.reproducibility:
         _run_reproducibility(arguments.python, arguments.json)
     elif arguments.lab:
         _run_lab(arguments.json)
@@ -97,6 +100,14 @@ def _run_kills(n: int) -> int:
         return 1
     shutil.rmtree(folder)
     return 0
+
+
+def _run_saving(models: Sequence[str], rounds: int) -> None:
+    from minimind_lite.bench import saving
+
+    with _bar(len(models) * rounds) as progress:
+        rows = [saving.measure(name, rounds=rounds, progress=progress) for name in models]
+    print(saving.table(rows))
 
 
 def _run_reproducibility(python: str | None, json_file: Path | None) -> None:

@@ -14,6 +14,7 @@ import os
 import runpy
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from minimind_lite.files import shipped
 from minimind_lite.files.model_file import load_model
@@ -28,7 +30,7 @@ from minimind_lite.files.run_folder import CHECKPOINTS, CONFIG, load, read_info
 from minimind_lite.records import Run, StepRecord
 
 FIRST_ROW, ROWS = 384, 152  # of the shipped file: Chinese, and then code, where a spike starts
-AT_MOST = 6  # kills of one run
+FEW = 25  # one kill a run; of so many, some runs are killed twice; and so on
 CONFIGURATIONS: Mapping[str, str] = {  # options of `train`
     "file order": "--batch-size 8",
     "accumulation": "--batch-size 8 --micro-batch-size 2 --loss-average micro_batches",
@@ -72,7 +74,7 @@ def kill_and_resume(n_kills: int, folder: Path, *, seed: int, progress: Progress
         left = n_kills - sum(outcome.kills for outcome in outcomes)
         target = folder / f"killed {len(outcomes)}, {name}"
         victim = Victim(target, _options(name, data), seconds=whole[name][1], progress=progress)
-        victim.live(rng, at_most=min(left, int(rng.integers(1, AT_MOST))))
+        victim.live(rng, at_most=min(left, int(rng.integers(1, 2 + n_kills // FEW))))
         difference = compare(whole[name][0], target)
         outcomes.append(Outcome(name, victim.kills, victim.in_a_save, difference))
         if not difference:
@@ -117,7 +119,7 @@ class Victim:
     def _wait(self, process: multiprocessing.process.BaseProcess, rng: np.random.Generator) -> None:
         """A random time; every third time, until a checkpoint is half written."""
         deadline = time.monotonic() + float(rng.uniform(0, self.seconds))
-        aims = self.kills % 3 == 2
+        aims = rng.random() < 1 / 3
         while process.is_alive() and time.monotonic() < deadline:
             time.sleep(0.001)
         while aims and process.is_alive() and not _saving(self.folder):
@@ -172,6 +174,7 @@ def _start(words: list[str], log: Path) -> multiprocessing.process.BaseProcess:
 
 def _train(words: list[str], log: str) -> None:
     """What `python -m minimind_lite train` does, in a process that has it loaded already."""
+    tqdm.set_lock(threading.RLock())  # its other lock would outlive the process
     sys.argv = ["minimind_lite", "train", *words]
     with open(log, "a", encoding="utf-8") as out:
         os.dup2(out.fileno(), 1)

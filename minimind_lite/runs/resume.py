@@ -66,7 +66,8 @@ def resume(
     session.states = DiskStates(writer, about, keep=kept_states(rule, every), line=line)
     session.every = every
     here = provenance.environment()
-    info = info | {"train_config": config.to_dict(), "finished": False}
+    info = {name: value for name, value in info.items() if name != "probes_after"}
+    info |= {"train_config": config.to_dict(), "finished": False}
     info["resumes"] = [*info.get("resumes", []), {"position": state.position, "environment": here}]
     writer.set_info(info)
     notes += _differences(about["environment"], here)
