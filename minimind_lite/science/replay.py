@@ -14,6 +14,7 @@ import numpy as np
 
 from minimind_lite.files import provenance, run_columns
 from minimind_lite.records import Run
+from minimind_lite.rows import EncodedRows
 from minimind_lite.science import runner, segment_metrics
 from minimind_lite.science.experiments import EXPERIMENTS
 from minimind_lite.science.fingerprint import code_fingerprint
@@ -31,12 +32,14 @@ def rerun(
     *,
     shared: SharedData | None = None,
     max_steps: int | None = None,
+    probes: Mapping[str, EncodedRows] | None = None,
     progress: Progress = no_progress,
 ) -> Run:
     """Run a recorded pass over a layout once more, or its first `max_steps` steps.
 
-    Held-out probes are not measured, since they change nothing. Raises `ValueError` for a trial
-    that is more than a plain pass (a rollback, a pulse ...), or was given other rows or weights.
+    Held-out `probes` are measured at the end alone: they change nothing. Raises `ValueError` for a
+    trial that is more than a plain pass (a rollback, a pulse ...), or was given other rows or
+    weights.
     """
     variant = EXPERIMENTS[trial.experiment].variant(trial.variant)
     settings = trial.info["settings"]
@@ -51,6 +54,7 @@ def rerun(
         config_of(settings, trial.seed).replace(probe_every=0, max_steps=max_steps),
         model=settings.get("model", "nano"),
         data=shared.data(layout),
+        probes=probes,
         name=f"{trial.experiment} {trial.variant}",
         progress=progress,
     )
