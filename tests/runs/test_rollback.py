@@ -217,7 +217,7 @@ def test_the_palm_recipe_skips_what_the_paper_skips():
     """arXiv 2204.02311, section 5.1: from a checkpoint roughly 100 steps before the spike started,
     skipping roughly 200 to 500 batches, which cover those before and during the spike."""
     size, call = 2, 230
-    data, config = rows_of(500 * size), TrainConfig(batch_size=size, order="shuffle")
+    data, config = rows_of(600 * size), TrainConfig(batch_size=size, order="shuffle")
     session = TrainingSession(base_model(), data, config, states=MemoryStates(4), every=50)
     usual = [b.rows.tolist() for b in batches_of_run(len(data), config)]
     session.advance(policy=RollbackPolicy(RULES["palm"], detector=calls_at(call)))
