@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
 
@@ -29,15 +30,16 @@ from minimind_lite.files.model_file import load_model
 from minimind_lite.files.run_folder import CHECKPOINTS, CONFIG, load, read_info
 from minimind_lite.records import Run, StepRecord
 
-FIRST_ROW, ROWS = 384, 152  # of the shipped file: Chinese, and then code, where a spike starts
+ROWS = (488, 536)  # of the shipped file, from and to: Chinese, and then code
+MORE_ROWS = (384, 536)  # where a rollback needs more steps before the spike
 FEW = 25  # one kill a run; of so many, some runs are killed twice; and so on
 CONFIGURATIONS: Mapping[str, str] = {  # options of `train`
-    "file order": "--batch-size 8",
-    "accumulation": "--batch-size 8 --micro-batch-size 2 --loss-average micro_batches",
-    "two shuffled epochs, probes": "--order shuffle --epochs 2 --batch-size 16 --probe-every 12",
-    "buffer": "--order buffer:16 --batch-size 8 --seed 3",
-    "bf16": "--precision bf16 --order shuffle_once --batch-size 8",
-    "sgd": "--optimizer sgd --momentum 0.9 --learning-rate 0.05 --order block:8 --batch-size 8",
+    "file order": "--batch-size 4",
+    "accumulation": "--batch-size 4 --micro-batch-size 2 --loss-average micro_batches",
+    "two shuffled epochs, probes": "--order shuffle --epochs 2 --batch-size 8 --probe-every 12",
+    "buffer": "--order buffer:16 --batch-size 4 --seed 3",
+    "bf16": "--precision bf16 --order shuffle_once --batch-size 4",
+    "sgd": "--optimizer sgd --momentum 0.9 --learning-rate 0.05 --order block:8 --batch-size 4",
     "frozen": "--optimizer none --batch-size 4",
     "rollback": "--batch-size 4 --rollback reshuffle",
 }
@@ -64,16 +66,16 @@ def kill_and_resume(n_kills: int, folder: Path, *, seed: int, progress: Progress
     if n_kills < 1:
         raise ValueError(f"kills must be 1 or more, got {n_kills}.")
     folder.mkdir(parents=True, exist_ok=True)
-    data, rng, outcomes = _data(folder), np.random.default_rng(seed), list[Outcome]()
+    rng, outcomes = np.random.default_rng(seed), list[Outcome]()
     whole: dict[str, tuple[Path, float]] = {}
     names = list(CONFIGURATIONS)
     while sum(outcome.kills for outcome in outcomes) < n_kills:
         name = names[len(outcomes) % len(names)]
         if name not in whole:
-            whole[name] = _uninterrupted(folder / f"whole, {name}", _options(name, data))
+            whole[name] = _uninterrupted(folder / f"whole, {name}", _options(name, folder))
         left = n_kills - sum(outcome.kills for outcome in outcomes)
         target = folder / f"killed {len(outcomes)}, {name}"
-        victim = Victim(target, _options(name, data), seconds=whole[name][1], progress=progress)
+        victim = Victim(target, _options(name, folder), seconds=whole[name][1], progress=progress)
         victim.live(rng, at_most=min(left, int(rng.integers(1, 2 + n_kills // FEW))))
         difference = compare(whole[name][0], target)
         outcomes.append(Outcome(name, victim.kills, victim.in_a_save, difference))
@@ -135,15 +137,12 @@ def _saving(folder: Path) -> list[Path]:
     return list(folder.glob(f"{CHECKPOINTS}/.*.tmp"))
 
 
-def _data(folder: Path) -> Path:
-    """A file of `ROWS` lines."""
-    path = folder / "rows.jsonl"
+def _options(name: str, folder: Path) -> list[str]:
+    """The options of a configuration, with a file of some lines."""
+    data = folder / f"{name}.jsonl"
+    start, stop = MORE_ROWS if "--rollback" in CONFIGURATIONS[name] else ROWS
     with open(shipped.folder() / "sft.jsonl", "rb") as lines:
-        path.write_bytes(b"".join(list(lines)[FIRST_ROW : FIRST_ROW + ROWS]))
-    return path
-
-
-def _options(name: str, data: Path) -> list[str]:
+        data.write_bytes(b"".join(islice(lines, start, stop)))
     return ["--data", str(data), *ALWAYS.split(), *CONFIGURATIONS[name].split()]
 
 

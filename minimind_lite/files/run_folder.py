@@ -65,18 +65,24 @@ class RunWriter:
 
     def _refuse_a_run(self) -> None:
         """A folder whose writer was killed before it had written anything may be taken."""
-        if any(self.folder.glob(f"{STEPS}/*.parquet")) or any(self.folder.glob(f"{CHECKPOINTS}/*")):
+        whole = (f"{STEPS}/*.parquet", f"{CHECKPOINTS}/[0-9]*")
+        if any(path for pattern in whole for path in self.folder.glob(pattern)):
             raise FileExistsError(
                 f"{self.folder} already holds a run; choose another folder or delete it. To go on "
                 f"with it: --resume {self.folder}"
             )
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Delete what a killed writer left half written."""
+        for folder in (self.folder, self.folder / STEPS, self.folder / CHECKPOINTS):
+            sweep(folder)
 
     def _keep(self, n_records: int) -> None:
         """Remove all records but the first `n_records`, the last ones first."""
         import pyarrow.parquet as pq
 
-        for folder in (self.folder, self.folder / STEPS):
-            sweep(folder)
+        self._sweep()
         parts = _parts(self.folder)
         ends = np.cumsum([pq.read_metadata(part).num_rows for part in parts], dtype=int)
         if n_records > (ends[-1] if parts else 0):

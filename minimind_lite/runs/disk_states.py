@@ -105,6 +105,11 @@ def newest(folder: Path) -> tuple[Checkpoint, list[str]]:
     Raises `ValueError` where there is none.
     """
     problems: list[str] = []
+    if not positions(folder):
+        raise ValueError(
+            f"{folder} has no checkpoint: it was broken off before its first step. Start it again "
+            "with --out."
+        )
     for path in reversed(positions(folder)):
         try:
             return load_checkpoint(path), problems

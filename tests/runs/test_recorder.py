@@ -219,6 +219,19 @@ def test_one_killed_before_its_first_step_may_be_begun_again(tmp_path):
     assert len(load(tmp_path / "run")) == 2
 
 
+def test_one_killed_while_it_wrote_its_first_checkpoint_may_be_begun_again(tmp_path):
+    folder = tmp_path / "run"
+    run = begun(folder)
+    half = folder / "checkpoints" / ".000000000.1-2.tmp"
+    half.mkdir(parents=True)
+    (half / "state.json").write_text("{")
+    run.writer.lock.release()  # and then the process dies
+    with pytest.raises(ValueError, match=r"broken off before its first step\. Start it again"):
+        resume(folder, DATA, probes=PROBES)
+    trained(begun(folder), 2)
+    assert len(load(folder)) == 2 and not half.exists()
+
+
 def test_two_writers_of_one_folder_are_refused(stopped):
     run = resume(stopped, DATA, probes=PROBES)
     for other in (lambda: resume(stopped, DATA, probes=PROBES), lambda: RunWriter(stopped, {})):
