@@ -11,7 +11,7 @@ from pathlib import Path
 import results_tables
 from results_tables import table
 
-from minimind_lite.bench import compare, lab
+from minimind_lite.bench import compare, lab, reproducibility
 from minimind_lite.bench.recipes import LADDER, VARIANTS
 from minimind_lite.files import shipped
 
@@ -111,6 +111,21 @@ def lab_speed():
     return table(["the Spike Lab", "measured", "goal"], [line.cells() for line in lines])
 
 
+def again():
+    """The passes, and the recordings, that were trained again."""
+    _, *parts = reproducibility.load(shipped.folder() / reproducibility.FILE)
+    return [reproducibility.table(rows) for rows in parts]
+
+
+def reproducibility_machine():
+    where, *_ = reproducibility.load(shipped.folder() / reproducibility.FILE)
+    return (
+        f"Measured on {where['cores']} cores of {where['processor']} ({where['vector']} "
+        f"instructions), PyTorch {where['torch']}, numpy {where['numpy']}, Python "
+        f"{where['python']}; {where['workers']} workers by default."
+    )
+
+
 BLOCKS = {
     "docs/results.md": results_tables.BLOCKS,
     "docs/speed.md": {
@@ -120,6 +135,11 @@ BLOCKS = {
         "gradients": gradients,
         "passes": passes,
         "lab": lab_speed,
+    },
+    "docs/reproducibility.md": {
+        "where": reproducibility_machine,
+        "rows": lambda: again()[0],
+        "recorded": lambda: again()[1],
     },
 }
 
