@@ -26,9 +26,14 @@ from minimind_lite.files.work import write_then_rename
 MAX_RANGES = 20  # of lines that are printed where they are no errors
 
 
+def storable(path: str | Path) -> str:
+    """A path as text that any file takes, also where its name is no UTF-8."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def printable(path: str | Path) -> str:
-    """A path as text that any file or terminal takes, also where its name is no UTF-8."""
-    return visible(os.fsencode(path).decode("utf-8", "backslashreplace"))
+    """A path as text that any terminal takes and obeys nothing of."""
+    return visible(storable(path))
 
 
 def jsonl_of(data: str, formats: list[str] | None = None) -> Path:

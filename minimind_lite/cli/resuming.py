@@ -41,7 +41,7 @@ def _probes(arguments: argparse.Namespace) -> list[str]:
 
 def _whole_path(name: str) -> str:
     """The same name from any folder; that of a dataset on the hub stays."""
-    return reading.printable(Path(name).resolve()) if Path(name).exists() else name
+    return reading.storable(Path(name).resolve()) if Path(name).exists() else name
 
 
 def reopened(arguments: argparse.Namespace) -> RecordedRun:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -77,12 +78,12 @@ def _kept_so_far(run: RecordedRun | None) -> str:
     """What a stop leaves, and how to go on."""
     if run is None or not run.writer.parts:
         return "no step was made."
-    folder = run.writer.folder
+    folder = reading.printable(run.writer.folder)
     if run.session.states is None:
         return f"its steps are in {folder}. It has no checkpoint, so it can't go on."
     return (
         f"{run.session.step:,} of {run.session.total_steps:,} steps are in {folder}. To go on: "
-        f"python -m minimind_lite train --resume {folder}"
+        f"python -m minimind_lite train --resume {shlex.quote(folder)}"
     )
 
 
@@ -99,7 +100,7 @@ def _show(run: RecordedRun) -> None:
     seconds = time.perf_counter() - start
     print(f"{seconds:.1f} s, {tokens / seconds:,.0f} tokens per second (padding not counted).")
     if run.finished and (run.writer.folder / MODEL).exists():
-        print(f"Weights: {run.writer.folder / MODEL}")
+        print(f"Weights: {reading.printable(run.writer.folder / MODEL)}")
 
 
 def _begun(
@@ -113,8 +114,8 @@ def _begun(
     model = _model(arguments, device)
     config = config.replace(precision=_precision(arguments, model, rows, config=config))
     info = {  # what a reader of the run needs to find the line of each row again
-        "data": reading.printable(arguments.data or path),
-        "lines_of": reading.printable(path.resolve()),
+        "data": reading.storable(arguments.data or path),
+        "lines_of": reading.storable(path.resolve()),
         "data_stamp": list(file_stamp(path)),
         "data_lines": data.report.lines,
         "skipped_lines": [bad.line for bad in data.report.skipped],

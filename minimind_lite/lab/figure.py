@@ -26,10 +26,11 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from minimind_lite import order
+from minimind_lite.files.visible import visible
 from minimind_lite.lab.curves import fit_labels
 from minimind_lite.lab.i18n import say
 from minimind_lite.lab.scene import Scene, line_of
-from minimind_lite.plots.base import DOMAIN_COLORS, MAX_LABELS, rendering
+from minimind_lite.plots.base import DOMAIN_COLORS, MAX_LABELS, drawable, rendering
 from minimind_lite.records import Run
 from minimind_lite.rows import batches
 from minimind_lite.segments import MAIN, domain_name, domains
@@ -111,7 +112,7 @@ class Canvas:
             size, pixels = self._canvas.get_width_height(), self._canvas.buffer_rgba()
             picture = Image.frombuffer("RGBA", size, pixels, "raw", "RGBA", 0, 1).convert("RGB")
         out, about = io.BytesIO(), PngInfo()
-        about.add_itxt("Description", alt)
+        about.add_itxt("Description", visible(alt, keep="\n"))
         picture.save(out, format="png", compress_level=1, pnginfo=about)
         return out.getvalue()
 
@@ -125,7 +126,9 @@ class Canvas:
         for artist in self._still:
             artist.remove()
         self._still = [*self._still_curves(scene), self._strip(scene), *self._legends(scene)]
-        self._title.set_text(scene.title if scene.drawn_language == scene.language else "")
+        self._title.set_text(
+            drawable(scene.title) if scene.drawn_language == scene.language else ""
+        )
         self._set_limits(scene)
         self._canvas.draw()
         self._background = self._canvas.copy_from_bbox(self._figure.bbox)
@@ -231,7 +234,8 @@ class Canvas:
         named = [(name, look) for (name, _), look in zip(scene.pinned, PIN_LOOKS)]
         named += [(name, look) for (name, _), look in zip(scene.ghosts, GHOST_LOOKS)]
         separator = say(language, "name.comma")
-        labels = fit_labels([n for n, _ in named], scene.name, separator, fits=self._label_fits)
+        names = [drawable(name) for name, _ in named]
+        labels = fit_labels(names, drawable(scene.name), separator, fits=self._label_fits)
         looks = [look for _, look in named]
         handles += [Line2D([], [], label=n, **look) for n, look in zip(labels, looks)]
         shown = dict.fromkeys([MAIN, *(s.domain for s in scene.segments)])

@@ -10,6 +10,7 @@ import numpy as np
 from IPython.display import HTML
 
 from minimind_lite.files import shipped
+from minimind_lite.files.visible import visible
 from minimind_lite.lab.i18n import say
 from minimind_lite.lab.inspect import (
     MAX_SHOWN,
@@ -151,7 +152,7 @@ def number(loss: float, language: str) -> str:
 
 def beginning(text: str, characters: int) -> str:
     """The first characters of a text, on one line."""
-    return text[:characters].replace("\n", " ⏎ ") + "…" * (len(text) > characters)
+    return visible(text[:characters].replace("\n", " ⏎ ")) + "…" * (len(text) > characters)
 
 
 def _signed(value: float) -> str:
@@ -181,7 +182,7 @@ def _conversation(c: OpenedConversation, language: str) -> dict[str, object]:
         "here": here,
         "base": base,
         "shuffled": f"{shuffled} ({c.shuffled_step})",
-        "question": " ".join(c.question.split())[:QUESTION_LENGTH],
+        "question": visible(" ".join(c.question.split())[:QUESTION_LENGTH]),
         "tokens": tokens,
         "turns": turns,
     }
@@ -200,7 +201,7 @@ def _boxes(pieces: tuple[Piece, ...], hardest: set[int]) -> Iterator[dict[str, o
         return _shade(piece.loss or 0.0), i if i in hardest else None
 
     for (shade, single), group in groupby(enumerate(pieces), key=box_of):
-        text = "".join(piece.text for _, piece in group)
+        text = visible("".join(piece.text for _, piece in group), keep="\n\t")
         if single is not None:
             text = text.replace("\n", "⏎\n")  # a line break has nothing to underline
         loss = None if single is None else f"{pieces[single].loss:.1f}"

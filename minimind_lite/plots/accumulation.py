@@ -41,7 +41,13 @@ def three_means(counts: Sequence[int], means: Sequence[float], *, title: str = "
     with canvas((9.5, 4.2)) as (figure, (ax,)):
         _draw_blocks(ax, n, m)
         for name, (value, look) in lines.items():
-            ax.axhline(value, color=look.color, ls=look.dash, lw=2.2, label=f"{name}: {value:.2f}")
+            ax.axhline(
+                value,
+                color=look.color,
+                ls=look.dash,
+                lw=2.2,
+                label=drawable(f"{name}: {value:.2f}"),
+            )
         ax.set(xlim=(0, n.sum()), ylim=(0, 1.12 * m.max()), title=drawable(title))
         ax.set_xlabel("supervised tokens, micro-batch after micro-batch")
         ax.set_ylabel("loss (nats per token)")
@@ -155,7 +161,7 @@ def memory_bars(bars: Mapping[str, Mapping[str, float]], *, title: str = "") -> 
                 hatch=hatch,
                 edgecolor="#333333",
                 lw=0.6,
-                label=part,
+                label=drawable(part),
             )
             left += values
         for row, total in enumerate(totals.values()):

@@ -9,6 +9,7 @@ apart. Every line also has a dash pattern and a marker of its own.
 from __future__ import annotations
 
 import base64
+import html
 import io
 import re
 import threading
@@ -24,9 +25,12 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.font_manager import fontManager
+from matplotlib.font_manager import findfont, fontManager, get_font
+from matplotlib.legend import Legend
+from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from minimind_lite.files.visible import shorten, visible
 from minimind_lite.records import Run
 from minimind_lite.segments import MAIN, Segment, domain_name, share
 from minimind_lite.spikes import SpikeEvent
@@ -59,6 +63,7 @@ DOMAIN_COLORS = {
     "zh_classical": "#CC79A7",
 }
 HATCHES = ("", "//", "..", "xx")
+MAX_LINE, MAX_LABEL = 120, 56  # characters of a line, and of a name beside the axes
 MAX_LABELS = 6  # labels over more spikes than this would cover each other
 STYLE: dict[str, Any] = {
     "font.size": 12,
@@ -69,7 +74,11 @@ STYLE: dict[str, Any] = {
     "axes.unicode_minus": False,
     "figure.dpi": 100,
     "text.parse_math": False,  # a `$` in somebody's label is a dollar sign
+    "text.usetex": False,  # and a backslash a backslash, whatever the user's settings are
 }
+# Classes of HTML in which JupyterLab and nbconvert typeset no formulas: a `$` stays a dollar sign.
+NO_MATH = "mathjax_ignore tex2jax_ignore"
+LATIN_FAMILY = "DejaVu Sans"
 CJK_FAMILIES = [
     "Noto Sans CJK SC",
     "Noto Sans SC",
@@ -107,23 +116,42 @@ def cjk_font() -> str | None:
 
 
 def drawable(text: str, english: str | None = None) -> str:
-    """`text` if there is a font for it, else `english`, else the characters' code points."""
-    if cjk_font() or not CHINESE.search(text):
-        return text
-    if english is not None:
+    """`text` if there are fonts for it, else `english`, else the characters' code points.
+
+    A label may come from anywhere: control characters are written out, and one that begins with
+    an underscore, which matplotlib leaves out of legends, is moved away from the edge.
+    """
+    if english is not None and CHINESE.search(text) and not cjk_font():
         return english
-    return CHINESE.sub(lambda match: f"U+{ord(match[0]):04X} ", text)
+    text = "\n".join(shorten(line, MAX_LINE) for line in visible(text, keep="\n").split("\n"))
+    missing = {c for c in text if not c.isascii() and not _has_glyph(c)}
+    text = "".join(f"U+{ord(c):04X} " if c in missing else c for c in text)
+    return f" {text}" if text.startswith("_") else text
+
+
+def label_of(name: str) -> str:
+    """A name beside the axes, short enough to leave them room; see `drawable`."""
+    return "\n".join(shorten(line, MAX_LABEL) for line in drawable(name).split("\n"))
+
+
+def _families() -> list[str]:
+    """The fonts of a picture, in the order in which a character is looked up."""
+    family = cjk_font()
+    return [LATIN_FAMILY] if family is None else [LATIN_FAMILY, family]
+
+
+def _has_glyph(character: str) -> bool:
+    fonts = [get_font(findfont(family)) for family in _families()]
+    return any(font.get_char_index(ord(character)) for font in fonts)
 
 
 @contextmanager
 def rendering() -> Iterator[None]:
     """Draw inside this: the house style holds, and no other thread draws meanwhile."""
     with _LOCK:
-        family = cjk_font()
-        fonts = ["DejaVu Sans"] if family is None else ["DejaVu Sans", family]
         with matplotlib.rc_context():
             matplotlib.rcParams.update(STYLE)  # type: ignore[arg-type]
-            matplotlib.rcParams["font.family"] = fonts
+            matplotlib.rcParams["font.family"] = _families()
             yield
 
 
@@ -147,6 +175,11 @@ def canvas(
             rows, columns, sharex=rows > 1, sharey=sharey, height_ratios=heights, squeeze=False
         )
         yield figure, list(grid.ravel())
+        for text in figure.findobj(Text):  # those that nobody sent through `drawable`
+            text.set_text(drawable(text.get_text()))
+        for legend in figure.findobj(Legend):
+            for text in legend.findobj(Text):
+                text.set_text(label_of(text.get_text()))
 
 
 @dataclass(frozen=True)
@@ -155,6 +188,9 @@ class Plot:
 
     figure: Figure
     summary: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "summary", visible(self.summary, keep="\n"))
 
     def png(self) -> bytes:
         """The figure as PNG."""
@@ -177,11 +213,11 @@ class Plot:
         )
 
     def show(self) -> None:
-        """Display the figure and, under it, its sentence."""
-        from IPython.display import Markdown, display
+        """Display the figure and, under it, its sentence: as HTML, since it may hold any label."""
+        from IPython.display import HTML, display
 
         display(self)
-        display(Markdown(f"*{self.summary}*"))
+        display(HTML(f"<p class='{NO_MATH}'><em>{html.escape(self.summary)}</em></p>"))
 
 
 def counted(n: int, noun: str) -> str:

@@ -209,7 +209,7 @@ def specialization(regimes: Sequence[Regime]) -> Plot:
                     ls=look.dash,
                     marker=look.marker,
                     capsize=4,
-                    label=f"{exposure}\n({cells[0].chinese:,} read)",
+                    label=drawable(f"{exposure}\n({cells[0].chinese:,} read)"),
                 )
                 drawn += terms
                 listed = ", ".join(f"{n}: {i.text()}" for n, i in zip(lengths, terms))

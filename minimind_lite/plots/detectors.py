@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from minimind_lite.plots.base import GREY, LIGHT_GREY, LOOKS, Plot, canvas, drawable
+from minimind_lite.plots.base import GREY, LIGHT_GREY, LOOKS, Plot, canvas, label_of
 from minimind_lite.science.detectors import Row
 
 LOOK_OF = {"z": LOOKS[1], "permutation": LOOKS[3]}
@@ -61,7 +61,7 @@ def _dots(
                 detector, at, (0, 9), textcoords="offset points", ha="center", fontsize=11, c=color
             )
         ax.axvline(0, color=GREY, lw=0.9, ls=":")
-        ax.set_yticks(range(len(names)), [drawable(name) for name in names])
+        ax.set_yticks(range(len(names)), [label_of(name) for name in names])
         ax.set_ylim(len(names) - 0.5, -0.9)
         ax.set_xlabel(xlabel)
         ax.margins(x=0.1)

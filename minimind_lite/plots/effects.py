@@ -13,6 +13,7 @@ from minimind_lite.plots.base import (
     Plot,
     canvas,
     drawable,
+    label_of,
     note,
 )
 from minimind_lite.science.intervals import Interval
@@ -39,13 +40,14 @@ def bar_chart(
     """Horizontal bars with their numbers; `limits` are those of the axis. Labels may be Chinese."""
     with canvas((9, 1.4 + 0.42 * len(values))) as (figure, (ax,)):
         bars = ax.barh(
-            [drawable(name) for name in values],
+            range(len(values)),  # two names may look the same
             list(values.values()),
             height=0.66,
             color=[(colors or {}).get(name, COLOR) for name in values],
         )
         ax.bar_label(bars, [f"{value:,.{digits}f}" for value in values.values()], padding=6)
         ax.axvline(0, color="#111111", lw=0.8)
+        ax.set_yticks(range(len(values)), [label_of(name) for name in values])
         ax.invert_yaxis()
         ax.margins(x=0.16)
         if limits:
@@ -84,7 +86,7 @@ def forest(
             high = max(ax.get_xlim()[1] for ax in axes)
             for ax in axes:
                 ax.set_xlim(low, high)
-        axes[0].set_yticks(range(len(names)), [drawable(name) for name in names])
+        axes[0].set_yticks(range(len(names)), [label_of(name) for name in names])
         axes[0].set_ylim(len(names) - 0.5, -0.7)
         figure.suptitle(drawable(title), x=0.01, ha="left")
     listed = "; ".join(

@@ -261,7 +261,7 @@ def against_learning(
                 marker=look.marker,
                 ms=7,
                 capsize=3,
-                label=family,
+                label=drawable(family),
             )
         ax.axhline(0, color=GREY, lw=0.9, ls=":")
         ax.set(title=drawable(title), ylabel=drawable(ylabel))

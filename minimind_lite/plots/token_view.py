@@ -9,6 +9,7 @@ import jinja2
 import numpy as np
 
 from minimind_lite.chat import Chat
+from minimind_lite.files.visible import visible
 
 FULL_SHADE = 6  # nats at which a box is fully orange
 SUPERVISED = "border-bottom:2px solid #0072B2;background:"
@@ -72,7 +73,7 @@ def token_view(
             shade = min(max(loss, 0) / FULL_SHADE, 1)
             title = f"{title}, loss {loss:.2f} nats"
             style = f"{SUPERVISED}rgba(230,159,0,{shade:.2f})"
-        boxes.append(Box(text, title, style))
+        boxes.append(Box(visible(text, keep="\n"), title, style))
         at += size
     loader = jinja2.PackageLoader("minimind_lite.plots")
     page = jinja2.Environment(loader=loader, autoescape=True).get_template("tokens.html")
