@@ -110,7 +110,9 @@ def torch_of(python: str) -> str:
 
 def run_child(case: Case) -> Pass:
     """The pass in a process of its own. Raises `CalledProcessError`."""
-    asked = json.dumps({"config": TrainConfig(**case.config).to_dict(), "fast": case.fast})
+    asked = json.dumps(
+        {"config": TrainConfig.from_dict(dict(case.config)).to_dict(), "fast": case.fast}
+    )
     variables = {**os.environ, **case.variables, "PYTHONPATH": str(ROOT)}
     variables["MINIMIND_LITE_DATA"] = str(shipped.folder())
     command = [case.python, "-m", "minimind_lite.bench.one_pass", asked]
