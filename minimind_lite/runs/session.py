@@ -73,7 +73,9 @@ class MemoryStates:
         self._states = [*earlier, state][-self.n :]
 
     def before(self, step: int) -> State:
-        """The newest state at or before `step`; else the oldest."""
+        """The newest state at or before `step`; else the oldest. Raises `ValueError` for none."""
+        if not self._states:
+            raise ValueError("no state was kept yet: there is nothing to go back to.")
         return next((s for s in reversed(self._states) if s.step <= step), self._states[0])
 
 
