@@ -69,5 +69,5 @@ def make(kind: str, n: int, *, seed: int = 0, epoch: int = 0) -> np.ndarray:
     if name in ("buffer", "block") and size.isdecimal() and len(size) < 10 and int(size):
         return {"buffer": buffer, "block": block}[name](n, seed, epoch, size=int(size))
     raise ValueError(
-        f"no order {kind[:40]!r}; choose one of {', '.join(KINDS)} with K rows, for instance buffer:128."
+        f"no order {kind[:40]!r}; choose one of {', '.join(KINDS)} with K rows, such as buffer:128."
     )

@@ -21,7 +21,7 @@ from minimind_lite.spikes import MIN_HEIGHT, THRESHOLD, WINDOW
 
 DATA = (
     "JSONL file in MiniMind's format, or ShareGPT's, OpenAI's, Alpaca's; also a JSON array, "
-    ".gz, .bz2, .zst, Parquet, or hf://owner/name"
+    ".gz, .bz2, .zst, .xz, .zip, UTF-16, a CSV table, Parquet, or hf://owner/name"
 )
 MAX_MESSAGE = 300  # characters of an error
 ROLLBACKS = ("replay", "skip", "reshuffle", "lower-rate", "palm")

@@ -160,7 +160,7 @@ def test_what_holds_no_conversations_is_called_by_its_name(tmp_path, content):
 def test_a_table_with_other_columns_says_how_to_name_them(tmp_path):
     path = tmp_path / "a.tsv"
     path.write_text("title\tbody\na\tb\n")
-    with pytest.raises(ValueError, match="names no question and answer. Call two .* instruction"):
+    with pytest.raises(ValueError, match=r"names no question and answer\. Call two .* instruction"):
         as_jsonl(str(path), tmp_path, progress=quiet)
 
 
@@ -319,5 +319,5 @@ def test_what_comes_before_a_question_is_kept():
 def test_what_is_no_text_is_not_made_one(tmp_path, data):
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps(data))
-    with pytest.raises(BadLineError, match="line 1 .* not text"):
+    with pytest.raises(BadLineError, match=r"line 1 .* not text"):
         list(read(as_jsonl(str(path), tmp_path / "lines", progress=quiet)))
