@@ -122,9 +122,8 @@ class LabSession:
     @_locked
     def leftover(self) -> leftovers.Leftover | None:
         """A run of these settings that was broken off, here or by an earlier kernel."""
-        if self.live is not None:
-            return None
-        return leftovers.leftover(self.state.run.spec(), probes=self.state.probes)
+        spec, probes = self.state.run.spec(), self.state.probes
+        return None if self.live else leftovers.leftover(spec, probes=probes)
 
     @_locked
     def events(self) -> list[spikes.SpikeEvent]:

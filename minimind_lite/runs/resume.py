@@ -51,6 +51,8 @@ def resume(
     about, state = checkpoint.about, state_of(checkpoint)
     config = TrainConfig.from_dict(about["train_config"])
     config = config.replace(max_steps=max_steps or config.max_steps)
+    if info.get("finished") and state.step >= (config.max_steps or 0):
+        raise NotResumable(f"{folder} ended at step {state.step}: give a larger max_steps.")
     _compare(about, data, probes or {}, device=device)
     _compare_order(about, state, len(data))
     model = LanguageModel(ModelConfig.from_dict(about["model_config"])).to(device)
@@ -58,20 +60,28 @@ def resume(
     session = TrainingSession(model, data, config, probes=probes, write=writer.write)
     session.restore(state)
     rule = rollback.Rule(**about["rollback_rule"]) if about["rollback_rule"] else None
-    every, policy = about["checkpoint_every"], None
+    policy = None
     if rule:
         policy = rollback.resumed(rule, load(folder), state.rollbacks, step=state.step)
+    session.every = about["checkpoint_every"]
+    keep, line = kept_states(rule, session.every), line_of(folder, state.position)
     about = {**about, "train_config": config.to_dict()}
-    line = line_of(folder, state.position)
-    session.states = DiskStates(writer, about, keep=kept_states(rule, every), line=line)
-    session.every = every
-    here = provenance.environment()
-    info = {name: value for name, value in info.items() if name != "probes_after"}
-    info |= {"train_config": config.to_dict(), "finished": False}
-    info["resumes"] = [*info.get("resumes", []), {"position": state.position, "environment": here}]
-    writer.set_info(info)
-    notes += _differences(about["environment"], here)
+    session.states = DiskStates(writer, about, keep=keep, line=line)
+    info = _note(writer, info, config, state)
+    notes += _differences(about["environment"], provenance.environment())
     return RecordedRun(writer, session, info, policy=policy, notes=notes)
+
+
+def _note(
+    writer: RunWriter, info: Mapping[str, Any], config: TrainConfig, state: State
+) -> dict[str, Any]:
+    """Say in config.json where the run went on, and on what; what was said of its end is void."""
+    here = {"position": state.position, "environment": provenance.environment()}
+    noted = {name: value for name, value in info.items() if name != "probes_after"}
+    noted |= {"train_config": config.to_dict(), "finished": False}
+    noted["resumes"] = [*info.get("resumes", []), here]
+    writer.set_info(noted)
+    return noted
 
 
 def resumable_info(folder: str | Path) -> dict[str, Any]:

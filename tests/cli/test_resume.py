@@ -129,10 +129,12 @@ def test_a_file_that_is_gone_is_named(stopped, jsonl, capsys):
     assert f"no file {jsonl}" in error_line(capsys)
 
 
-def test_a_later_end_is_welcome(whole, tmp_path, jsonl):
+def test_a_later_end_is_welcome(whole, tmp_path, jsonl, capsys):
     folder = tmp_path / "short"
     words = ["--data", str(jsonl), "--out", str(folder), *SETTINGS, "--max-steps", "3"]
     assert main(["train", *words]) == 0
+    assert go_on(folder) == 1
+    assert "ended at step 3: give a larger max_steps" in error_line(capsys)
     assert go_on(folder, "--max-steps", "6") == 0
     assert compare(whole, folder) == ""
 

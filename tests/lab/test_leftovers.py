@@ -148,7 +148,8 @@ def test_the_panel_offers_to_go_on(quick, new_lab):
     again._ipython_display_()
     button, done = again.widgets.buttons["go_on"], again.session.leftover.done
     assert button.layout.display != "none" and button.description == "Go on"
-    assert f"was broken off after step {done} of 35: Go on continues it" in again.widgets.status.value
+    sentence = f"was broken off after step {done} of 35: Go on continues it"
+    assert sentence in again.widgets.status.value
     button.click()
     until(again.session, lambda: again.session.status == "finished")
     assert len(again.session.current.run) == 35
