@@ -19,6 +19,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from minimind_lite.files.run_columns import PROBE
+from minimind_lite.files.visible import shorten, visible
 from minimind_lite.files.work import remove, sweep, write_then_rename
 from minimind_lite.records import Run, StepRecord
 
@@ -129,7 +130,7 @@ class RunWriter:
         part = self.folder / STEPS / f"{self.parts:06d}.parquet"
         try:
             with write_then_rename(part, durable=True) as temporary:
-                pq.write_table(table, temporary, compression="zstd")
+                pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
         except OSError as error:  # a full disk says no more than that
             raise OSError(f"{part} can't be written: {error}") from None
         self.parts += 1
@@ -188,19 +189,22 @@ def load(folder: str | Path) -> Run:
 def read_info(folder: str | Path) -> dict[str, Any]:
     """What config.json says of a run. Raises `ValueError` where there is no run, or an old one."""
     try:
-        info = dict(json.loads((Path(folder) / CONFIG).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise ValueError(f"{folder} is no run folder: no {CONFIG} to read ({error}).") from None
+        info = json.loads((Path(folder) / CONFIG).read_text(encoding="utf-8"))
+        if not isinstance(info, dict):
+            raise ValueError("it is no JSON object")
+    except (OSError, ValueError, RecursionError) as error:
+        reason = visible(shorten(str(error), 200))
+        raise ValueError(f"{folder} is no run folder: no {CONFIG} to read ({reason}).") from None
     if info.get("format") != FORMAT:
-        version = info.get("format")
-        raise ValueError(f"{folder} has run format {version!r}, this version reads {FORMAT}.")
+        version = shorten(repr(info.get("format")))
+        raise ValueError(f"{folder} has run format {version}, this version reads {FORMAT}.")
     return info
 
 
 def _parts(folder: Path) -> list[Path]:
     parts = sorted(folder.glob(f"{STEPS}/*.parquet"))
     for number, part in enumerate(parts):
-        if part.name != f"{number:06d}.parquet":
+        if part.name != f"{number:06d}.parquet" or not part.is_file():
             raise ValueError(f"{folder} lacks part {number:06d}.parquet: the run has a gap there.")
     return parts
 
@@ -211,7 +215,7 @@ def _records(folder: Path) -> Iterator[StepRecord]:
 
     for part in _parts(folder):
         try:
-            yield from map(_record, pq.read_table(part).to_pylist())
-        except (pa.ArrowException, OSError, KeyError, TypeError) as error:
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            yield from map(_record, pq.read_table(part, page_checksum_verification=True).to_pylist())
+        except (pa.ArrowException, OSError, LookupError, TypeError, ValueError) as error:
+            reason = visible(next(iter(str(error).splitlines()), type(error).__name__))
             raise ValueError(f"{part} is damaged: {reason}") from None

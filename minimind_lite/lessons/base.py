@@ -199,7 +199,7 @@ def _panel(prediction: Prediction) -> VBox:
     sure = W.IntSlider(value=made["confidence"], min=0, max=100, step=10, description="how sure, %")
     why = W.Text(value=made["reason"], placeholder="why? (optional)", layout=W.Layout(width="50%"))
     save = W.Button(description="Save my prediction", button_style="primary")
-    status = W.Label("saved" if made["choice"] else "not saved yet")
+    status = W.HTML("saved" if made["choice"] else "not saved yet")
 
     def on_save(_: object) -> None:
         if choice.value is None:
@@ -207,9 +207,9 @@ def _panel(prediction: Prediction) -> VBox:
             return
         try:
             prediction.choose(choice.value, sure.value, reason=why.value)
-            status.value = f"saved: {choice.value}, {sure.value} % sure"
+            status.value = f"saved: {html.escape(choice.value)}, {sure.value} % sure"
         except (ValueError, OSError) as error:  # an exception in a callback would be invisible
-            status.value = f"not saved: {error}"
+            status.value = html.escape(f"not saved: {error}")
 
     save.on_click(on_save)
     title = W.HTML(f"<b>{html.escape(prediction.question)}</b>")

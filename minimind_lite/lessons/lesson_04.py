@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from html import escape
 from typing import Any, NamedTuple
 
 import numpy as np
-from IPython.display import Markdown, display
+from IPython.display import HTML, display
 
 from minimind_lite import segments, spikes
 from minimind_lite.lessons.checks import Exercise, is_number, short
@@ -165,16 +166,17 @@ def show_texts(trial: Trial, *, probes: Sequence[str] = ("zh", "code", "en")) ->
     """What the model answered before and after each segment, as a table."""
     titles = ["when", *(f"question in {domain_name(probe)}" for probe in probes)]
     rows = [
-        [moment["when"], *(_on_one_line(moment["answers"][probe]) for probe in probes)]
+        [moment["when"], *(moment["answers"][probe] for probe in probes)]
         for moment in trial.values["texts"]
     ]
-    lines = [f"| {' | '.join(cells)} |" for cells in (titles, ["---"] * len(titles), *rows)]
-    display(Markdown("\n".join(lines)))
+    lines = _table_row(titles, "th") + "".join(_table_row(cells, "td") for cells in rows)
+    display(HTML(f"<table>{lines}</table>"))
 
 
-def _on_one_line(text: str) -> str:
-    shown = text.replace("<|im_end|>", "").replace("|", "/").replace("\n", " ⏎ ").strip()
-    return shown or "(nothing)"
+def _table_row(cells: Sequence[str], tag: str) -> str:
+    """On one line each, and escaped: a model may write anything, markup too."""
+    cells = [c.replace("<|im_end|>", "").replace("\n", " ⏎ ").strip() or "(nothing)" for c in cells]
+    return f"<tr>{''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in cells)}</tr>"
 
 
 # Tests that tell hard rows from an instability

@@ -302,7 +302,10 @@ def test_train_finds_the_encoded_form_again(run_train, tmp_path, jsonl, monkeypa
         ("MINIMIND_LITE_WORKERS=abc", "MINIMIND_LITE_WORKERS must be a whole number"),
         ("MINIMIND_LITE_WORKERS=-1", "MINIMIND_LITE_WORKERS must be a whole number"),
         ("MINIMIND_LITE_WORKERS=1.5", "MINIMIND_LITE_WORKERS must be a whole number"),
-        ("MINIMIND_LITE_CACHE=~nosuchuser/c", "MINIMIND_LITE_CACHE='~nosuchuser/c' names no folder"),
+        (
+            "MINIMIND_LITE_CACHE=~nosuchuser/c",
+            "MINIMIND_LITE_CACHE='~nosuchuser/c' names no folder",
+        ),
     ],
 )
 def test_a_wrong_setting_is_one_line_before_anything_is_read(

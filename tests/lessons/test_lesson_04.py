@@ -1,5 +1,7 @@
 """Lesson 04: tables hold what the records hold; checks know right from wrong and say why."""
 
+from types import SimpleNamespace
+
 import pytest
 from plots.toy import toy_run
 
@@ -144,9 +146,19 @@ def test_texts_are_a_table(monkeypatch):
     shown = []
     monkeypatch.setattr(lesson, "display", lambda markdown: shown.append(markdown.data))
     lesson.show_texts(RECORDS.trial("E1", "file", 0))
-    rows = shown[0].splitlines()
-    assert rows[0] == "| when | question in Chinese | question in code | question in English |"
-    assert all(row.count("|") == 5 for row in rows) and len(rows) > 5
+    rows = shown[0].split("</tr>")[:-1]
+    titles = ("when", "question in Chinese", "question in code", "question in English")
+    assert rows[0] == f"<table><tr>{''.join(f'<th>{title}</th>' for title in titles)}"
+    assert all(row.count("<td>") == 4 for row in rows[1:]) and len(rows) > 5
+    assert "<|im_end|>" not in shown[0]
+
+
+def test_what_the_model_writes_is_text_and_no_markup(monkeypatch):
+    shown, answers = [], dict.fromkeys(("zh", "code", "en"), "<b>$x$ | y</b>")
+    monkeypatch.setattr(lesson, "display", lambda table: shown.append(table.data))
+    trial = SimpleNamespace(values={"texts": [{"when": "<i>", "answers": answers}]})
+    lesson.show_texts(trial)
+    assert shown[0].count("&lt;b&gt;$x$ | y&lt;/b&gt;") == 3 and "<i>" not in shown[0]
 
 
 def test_hard_rows_and_an_instability_are_told_apart():
