@@ -33,7 +33,7 @@ def notebook(*cells):
 
 @pytest.fixture(scope="module")
 def address():
-    names = ("keys", "saved", "reloaded")
+    names = ("keys", "saved", "reloaded", "restarted")
     extra = {f"{name}.ipynb": notebook(CELL, "1 + 1") for name in names}
     with jupyter.jupyter_lab(extra=extra) as running:
         yield running
@@ -338,6 +338,20 @@ def test_a_reload_in_mid_run_is_a_pause(chrome, address):
     lab.press("Stop")
     lab.until("Stopped at step")
     lab.page.close()
+
+
+def test_after_a_restart_of_the_kernel_the_run_goes_on(chrome, address):
+    lab = LabOnPage(chrome, address, "restarted.ipynb")
+    lab.press("Run")
+    lab.until(r"Training: step (2[1-9]|[3-9]\d|1\d\d) of 139", seconds=60)
+    lab.page.evaluate(f"() => {jupyter.WIDGET}.sessionContext.session.kernel.restart()")
+    jupyter.until_ready(lab.page)
+    jupyter.run_all(lab.page)
+    lab.show()
+    lab.until(r"broken off after step \d+ of 139: Go on continues it")
+    lab.press("Go on")
+    lab.until(r"Done: 139 steps", seconds=90)
+    assert lab.errors == []
 
 
 def test_running_the_cell_again_releases_the_run(first_lesson):
