@@ -15,7 +15,9 @@ from minimind_lite.science import (
     regimes,
     reproduce,
     responses,
+    resume_costs,
 )
+from minimind_lite.science.experiments import E19
 from minimind_lite.segments import CHINESE, DOMAINS, LARGE, domain_name
 
 SHUFFLED_BLOCKS = ("E17", "blocks, shuffled")
@@ -251,6 +253,46 @@ def controls():
     return table(head, rows)
 
 
+def resumes():
+    records = evidence.recorded()
+    f = resume_costs.fraction(resume_costs.pairs(records, "exact")[0][1])
+    rows = []
+    for way in resume_costs.WAYS:
+        pairs = resume_costs.pairs(records, way)
+        same = sum(resume_costs.same_bits(*pair) for pair in pairs)
+        cost = resume_costs.over_layouts(records, way)
+        twice, never = resume_costs.expected_shares(E19.variant(way).settings, f)
+        rows.append(
+            [
+                way,
+                f"{same} of {len(pairs)}",
+                *(cost[name] for name in ("jump", "tallest", "held_out_rise", "off_domain")),
+                f"{cost['read_twice'].mean:.1%} ({twice:.1%})",
+                f"{cost['never_read'].mean:.1%} ({never:.1%})",
+            ]
+        )
+    head = [
+        "way of resuming",
+        "layouts with the same bits",
+        "training loss, first 10 steps",
+        "training loss, tallest step",
+        "held-out loss, highest of 20 steps",
+        "off-domain held-out loss at the end",
+        "rows read twice (law)",
+        "rows never read (law)",
+    ]
+    return table(head, rows)
+
+
+def resumed_by_layout():
+    """What the worst layout of a way shows, as field case #553 was one run, too."""
+    lines = []
+    for way in ("no optimizer state", "file order", "half-precision moments"):
+        costs = [resume_costs.cost(*pair) for pair in resume_costs.pairs(evidence.recorded(), way)]
+        lines.append(f"{way} {', '.join(f'{cost.tallest:+z.2f}' for cost in costs)}")
+    return f"Tallest step minus the uninterrupted run's, layout by layout: {'; '.join(lines)} nats."
+
+
 def alike():
     records = evidence.recorded()
     lines = []
@@ -312,6 +354,8 @@ BLOCKS = {
     "half-lives": half_lives,
     "controls": controls,
     "alike": alike,
+    "resumes": resumes,
+    "resumed-by-layout": resumed_by_layout,
     "detectors": detector_rows,
     "scoreboard": scoreboard,
 }

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from minimind_lite.plots import detectors as detector_plots
-from minimind_lite.plots import exposure, forgetting
+from minimind_lite.plots import exposure, forgetting, resuming
 from minimind_lite.plots.base import Plot
 from minimind_lite.plots.decomposition import (
     frozen_against_trained,
@@ -16,9 +16,17 @@ from minimind_lite.plots.decomposition import (
     stacked_terms,
 )
 from minimind_lite.records import Run
-from minimind_lite.science import decomposition, detectors, look_alikes, regimes, responses
+from minimind_lite.science import (
+    decomposition,
+    detectors,
+    look_alikes,
+    regimes,
+    responses,
+    resume_costs,
+)
 from minimind_lite.science import forgetting as measure
 from minimind_lite.science.evidence import Evidence, Which
+from minimind_lite.science.experiments import E19
 from minimind_lite.science.harm_experiments import OPTIMIZERS
 from minimind_lite.science.intervals import Interval, interval_over_seeds
 from minimind_lite.science.look_alikes import FLAT, TALL, Pair
@@ -29,6 +37,7 @@ FILE, FROZEN, SHUFFLED = ("E1", "file"), ("E1", "frozen"), ("E1", "shuffled")
 CLOSE, CLOSE_SHUFFLED = ("E13", "file"), ("E13", "shuffled")  # closely probed
 BLOCKS, FROZEN_BLOCKS = ("E17", "blocks, file"), ("E17", "blocks, frozen")
 SHOWN = 0  # the layout of single runs
+SHOWN_RESUMES = 0  # the layout whose resumes are shown
 SHOWN_CONTROLS = 1  # one whose flat curve has no flagged spike
 
 
@@ -234,6 +243,26 @@ def what_explains(evidence: Evidence) -> Plot:
     )
 
 
+def ways_of_resuming(evidence: Evidence) -> Plot:
+    """Each way of resuming a run over the uninterrupted one, and what it costs."""
+    whole = evidence.trial(*resume_costs.WHOLE, SHOWN_RESUMES)
+    f = resume_costs.fraction(whole)
+    return resuming.ways_of_resuming(
+        {
+            variant.name: resuming.Resumed(
+                evidence.trial(E19.id, variant.name, SHOWN_RESUMES).run,
+                resume_costs.over_layouts(evidence, variant.name),
+                resume_costs.expected_shares(variant.settings, f),
+            )
+            for variant in E19.variants
+            if variant.name in resume_costs.WAYS
+        },
+        whole.run,
+        broken_at=resume_costs.broken_at(whole),
+        title="Ways of resuming, against the uninterrupted run",
+    )
+
+
 def detector_hits(evidence: Evidence) -> Plot:
     """Segments that each detector flags, of data/detectors.json."""
     return detector_plots.hits(detectors.recorded())
@@ -258,6 +287,7 @@ PICTURES: Mapping[str, Callable[[Evidence], Plot]] = {
     "controls": controls,
     "exposure": heights_by_exposure,
     "explained": what_explains,
+    "resuming": ways_of_resuming,
     "detector_hits": detector_hits,
     "detector_alarms": detector_alarms,
 }
