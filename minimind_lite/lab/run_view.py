@@ -9,6 +9,7 @@ from IPython.display import display
 
 from minimind_lite.lab.i18n import say
 from minimind_lite.lab.opened_run import OpenedRun
+from minimind_lite.lab.templates import render
 
 
 class RunView:
@@ -29,7 +30,9 @@ class RunView:
         self.rises.observe(self._choose, "value")
         self.position.observe(self._open, "value")
         controls = W.HBox([self.rises, self.position])
-        self.box = W.VBox([self.image, controls, self.page, self.summary])
+        stored = W.HTML(render("stored.html", language, {}))
+        self.box = W.VBox([stored, self.image, controls, self.page, self.summary])
+        self.box.add_class("minimind-lite-panel")
         self.show(opened.rises[0].peak if opened.rises else 0)
 
     def show(self, position: int) -> None:
