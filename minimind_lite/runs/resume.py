@@ -80,6 +80,8 @@ def _note(
     noted = {name: value for name, value in info.items() if name != "probes_after"}
     noted |= {"train_config": config.to_dict(), "finished": False}
     noted["resumes"] = [*info.get("resumes", []), here]
+    if "rollbacks" in noted:  # of those after the checkpoint, each will be called again
+        noted["rollbacks"] = [past.to_dict() for past in state.rollbacks]
     writer.set_info(noted)
     return noted
 
