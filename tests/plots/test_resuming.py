@@ -5,7 +5,7 @@ from plots.toy import smallest_letter, texts, toy_run
 
 from minimind_lite.plots import resuming
 from minimind_lite.plots.resuming import Resumed
-from minimind_lite.science import resume_costs
+from minimind_lite.science import evidence, resume_costs
 from minimind_lite.science.intervals import Interval
 
 AT = 30
@@ -60,3 +60,49 @@ def test_a_run_that_takes_more_steps_is_cut(plot):
     longer = {"again": Resumed(toy_run(steps=60), way(0.0).costs, (0.0, 0.0))}
     plot = resuming.ways_of_resuming(longer, toy_run(), broken_at=AT)
     assert plot.figure.axes[0].lines[1].get_xdata()[-1] == len(toy_run()) - 1
+
+
+# What docs/results.md says of the recorded ones
+
+RECORDED = evidence.recorded()
+
+
+@pytest.fixture(scope="module")
+def costs():
+    return {way: resume_costs.over_layouts(RECORDED, way) for way in resume_costs.WAYS}
+
+
+def test_only_moments_that_came_back_wrong_make_a_jump(costs):
+    jumps = {way: cost["jump"] for way, cost in costs.items()}
+    assert jumps.pop("half-precision moments").above(0.1)
+    assert all(jump.below(0.02) for jump in jumps.values())
+
+
+def test_they_hurt_the_model_and_most_of_it_heals(costs):
+    cost = costs["half-precision moments"]
+    assert cost["held_out_rise"].above(0.3) and cost["held_out"].above(0)
+    assert cost["held_out"].high < 0.1 < cost["held_out_rise"].mean / 10
+
+
+def test_their_first_step_is_huge():
+    for resumed, whole in resume_costs.pairs(RECORDED, "half-precision moments"):
+        at = resume_costs.broken_at(whole)
+        norms = [trial.run.records[at].update_norm for trial in (resumed, whole)]
+        assert norms[0] > 300 * norms[1]
+
+
+def test_file_order_shows_later_and_costs_the_rare_domains(costs):
+    assert costs["file order"]["tallest"].above(0.2) and costs["file order"]["jump"].below(0)
+    assert costs["file order"]["off_domain"].above(0.05)
+    assert costs["order restarted"]["off_domain"].within(0, 0.05)
+
+
+def test_another_shuffle_shows_nothing_and_misses_a_quarter_of_the_rows(costs):
+    cost = costs["another shuffle"]
+    assert all(cost[name].within(-0.1, 0.1) for name in ("jump", "tallest", "off_domain"))
+    assert cost["never_read"].within(0.24, 0.26)
+
+
+def test_an_exact_resume_has_the_same_bits_in_every_layout():
+    pairs = resume_costs.pairs(RECORDED, "exact")
+    assert len(pairs) == 8 and all(resume_costs.same_bits(*pair) for pair in pairs)
