@@ -215,7 +215,8 @@ def _records(folder: Path) -> Iterator[StepRecord]:
 
     for part in _parts(folder):
         try:
-            yield from map(_record, pq.read_table(part, page_checksum_verification=True).to_pylist())
+            table = pq.read_table(part, page_checksum_verification=True)
+            yield from map(_record, table.to_pylist())
         except (pa.ArrowException, OSError, LookupError, TypeError, ValueError) as error:
             reason = visible(next(iter(str(error).splitlines()), type(error).__name__))
             raise ValueError(f"{part} is damaged: {reason}") from None
