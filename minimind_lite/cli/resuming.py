@@ -10,6 +10,8 @@ from minimind_lite.cli import data as reading
 from minimind_lite.cli.inputs import inputs
 from minimind_lite.config import TrainConfig
 from minimind_lite.files import shipped
+from minimind_lite.files.encoded import file_stamp
+from minimind_lite.files.run_folder import lock
 from minimind_lite.runs.recorder import RecordedRun
 from minimind_lite.runs.resume import NotResumable, resumable_info, resume
 
@@ -51,16 +53,34 @@ def reopened(arguments: argparse.Namespace) -> RecordedRun:
     before = info["train_config"] | info["options"]
     _refuse_others(arguments, before | {"checkpoint_every": info["checkpoint_every"]})
     again = argparse.Namespace(**vars(arguments) | info["options"])
+    lock(folder).release()  # a file of gigabytes is not read in vain
     chat, data = shipped.chat(), arguments.data or again.data
-    path = reading.jsonl_of(data or str(shipped.folder() / "sft.jsonl"))
+    try:
+        path = reading.jsonl_of(data or str(shipped.folder() / "sft.jsonl"))
+    except FileNotFoundError as error:
+        raise NotResumable(f"{error}. If you moved it, give its new place: --data FILE.") from None
     read = inputs(path, chat, again, TrainConfig.from_dict(info["train_config"]))
-    return resume(
+    run = resume(
         folder,
         read.rows,
         probes=read.probes,
         device=again.device,
         max_steps=arguments.max_steps,
     )
+    if arguments.data:
+        run.info |= place_of(path, arguments.data)
+        run.info["options"] = info["options"] | {"data": _whole_path(arguments.data)}
+        run.writer.set_info(run.info)
+    return run
+
+
+def place_of(path: Path, data: str | None) -> dict[str, Any]:
+    """Where the rows of a run are read, for config.json: what finds the line of each row again."""
+    return {
+        "data": reading.storable(data or path),
+        "lines_of": reading.storable(path.resolve()),
+        "data_stamp": list(file_stamp(path)),
+    }
 
 
 def _refuse_others(arguments: argparse.Namespace, before: dict[str, Any]) -> None:
@@ -70,8 +90,9 @@ def _refuse_others(arguments: argparse.Namespace, before: dict[str, Any]) -> Non
         given["probe"] = _probes(arguments)
     for name in sorted(given.keys() - WELCOME):
         value, option = given[name], f"--{name.replace('_', '-')}"
+        was = "was not given" if before.get(name) is None else f"was {before[name]}"
         if value != before.get(name):
             raise NotResumable(
-                f"{option} was {before.get(name)} when the run began, and can't become {value}: "
-                "that would be another run. Leave it out, or begin a new run with --out."
+                f"{option} {was} when the run began, and can't become {value}. Leave it out, or "
+                "begin a new run with --out."
             )

@@ -19,7 +19,6 @@ from minimind_lite.cli.inputs import checked_probes, inputs
 from minimind_lite.cli.progress import progress_bar
 from minimind_lite.config import ModelConfig, TrainConfig
 from minimind_lite.files import shipped
-from minimind_lite.files.encoded import file_stamp
 from minimind_lite.files.encoded_cache import cache_folder
 from minimind_lite.files.run_folder import RunWriter
 from minimind_lite.model import LanguageModel
@@ -27,6 +26,7 @@ from minimind_lite.parallel import worker_count
 from minimind_lite.rows import EncodedRows
 from minimind_lite.runs.recorder import MODEL, RecordedRun, begin
 from minimind_lite.runs.rollback import RULES
+from minimind_lite.runs.rollback import sentence as rollback_sentence
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -59,17 +59,18 @@ def _checked(arguments: argparse.Namespace) -> tuple[TrainConfig, torch.device]:
 def _train(folder: Path, opened: Callable[[], RecordedRun]) -> int:
     """Train what is left of a run; then its report, however it ended."""
     run: RecordedRun | None = None
+    stopped = ""
     try:
         with (run := opened()):
             _show(run)
+            stopped = "" if run.finished else "stopped"
     except KeyboardInterrupt:
-        print(f"stopped at once; {_kept_so_far(run)}", file=sys.stderr)
-        return 130
+        stopped = "stopped at once"
     finally:
         if run is not None and run.writer.parts:
             print(reporting.report(folder))
-    if not run.finished:
-        print(f"stopped; {_kept_so_far(run)}", file=sys.stderr)
+    if stopped:
+        print(f"{stopped}; {_kept_so_far(run)}", file=sys.stderr)
         return 130
     return 0
 
@@ -81,8 +82,9 @@ def _kept_so_far(run: RecordedRun | None) -> str:
     folder = reading.printable(run.writer.folder)
     if run.session.states is None:
         return f"its steps are in {folder}. It has no checkpoint, so it can't go on."
+    step = run.session.step
     return (
-        f"{run.session.step:,} of {run.session.total_steps:,} steps are in {folder}. To go on: "
+        f"{step:,} of {step + run.left():,} steps are in {folder}. To go on: "
         f"python -m minimind_lite train --resume {shlex.quote(folder)}"
     )
 
@@ -92,8 +94,12 @@ def _show(run: RecordedRun) -> None:
     for note in run.notes:
         print(note)
     lengths, tokens, start = run.session.data.lengths(), 0, time.perf_counter()
+    told = len(run.session.rollbacks)
     with progress_bar(run.left(), "training") as bar:
         for record in run.steps():
+            for past in run.session.rollbacks[told:]:
+                bar.write(f"Rollback: {rollback_sentence(past)}")
+            told = len(run.session.rollbacks)
             tokens += int(lengths[record.rows].sum())
             bar.set_postfix(loss=f"{record.loss:.3f}")
             bar.update()
@@ -113,10 +119,8 @@ def _begun(
     data, rows = read.file, read.rows
     model = _model(arguments, device)
     config = config.replace(precision=_precision(arguments, model, rows, config=config))
-    info = {  # what a reader of the run needs to find the line of each row again
-        "data": reading.storable(arguments.data or path),
-        "lines_of": reading.storable(path.resolve()),
-        "data_stamp": list(file_stamp(path)),
+    info = {
+        **resuming.place_of(path, arguments.data),
         "data_lines": data.report.lines,
         "skipped_lines": [bad.line for bad in data.report.skipped],
         "held_out_lines": read.held_out_lines,

@@ -163,7 +163,7 @@ def lock(folder: Path) -> FileLock:
         taken.acquire(blocking=False)
     except Timeout:
         raise FileExistsError(
-            f"another process writes to {folder} just now; choose another folder, or wait."
+            f"another process writes to {folder} just now; wait until it ends."
         ) from None
     return taken
 
@@ -192,6 +192,8 @@ def read_info(folder: str | Path) -> dict[str, Any]:
         info = json.loads((Path(folder) / CONFIG).read_text(encoding="utf-8"))
         if not isinstance(info, dict):
             raise ValueError("it is no JSON object")
+    except FileNotFoundError:
+        raise ValueError(f"{folder} is no run folder: there is no {CONFIG} in it.") from None
     except (OSError, ValueError, RecursionError) as error:
         reason = visible(shorten(str(error), 200))
         raise ValueError(f"{folder} is no run folder: no {CONFIG} to read ({reason}).") from None

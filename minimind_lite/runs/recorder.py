@@ -30,6 +30,10 @@ MODEL = "model.safetensors"  # of a finished run
 EVERY = 50  # steps between two checkpoints
 
 
+class NothingLeft(ArithmeticError):
+    """A rollback skipped all rows that were left."""
+
+
 class RecordedRun:
     """A run that is trained by `steps`, and leaves a folder that says all of it.
 
@@ -87,10 +91,16 @@ class RecordedRun:
             self.session.states.add(self.session.save())
 
     def _note_rollbacks(self) -> None:
-        """Say in config.json which rollbacks there were."""
+        """Say in config.json which rollbacks there were. Raises `NothingLeft`."""
         if len(self.session.rollbacks) > len(self.info.get("rollbacks", [])):
             self.info["rollbacks"] = [r.to_dict() for r in self.session.rollbacks]
             self.writer.set_info(self.info)
+            if not self.session.has_steps():
+                last = rollback.sentence(self.session.rollbacks[-1])
+                raise NothingLeft(
+                    f"{last} That leaves no step: the run has {self.session.total_steps}. Take a "
+                    "rule that skips less, --rollback replay for instance."
+                )
 
     def _finish(self) -> None:
         session = self.session

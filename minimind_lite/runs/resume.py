@@ -52,13 +52,15 @@ def resume(
     config = TrainConfig.from_dict(about["train_config"])
     config = config.replace(max_steps=max_steps or config.max_steps)
     if info.get("finished") and state.step >= (config.max_steps or 0):
-        raise NotResumable(f"{folder} ended at step {state.step}: give a larger max_steps.")
+        raise NotResumable(f"{folder} ended at step {state.step}: give a larger --max-steps.")
     _compare(about, data, probes or {}, device=device)
     _compare_order(about, state, len(data))
     model = LanguageModel(ModelConfig.from_dict(about["model_config"])).to(device)
     writer = RunWriter(folder, info, resume_at=state.position)
     session = TrainingSession(model, data, config, probes=probes, write=writer.write)
     session.restore(state)
+    if state.rollbacks and not session.has_steps():
+        raise NotResumable(f"the last rollback of {folder} left no step: nothing can go on.")
     rule = rollback.Rule(**about["rollback_rule"]) if about["rollback_rule"] else None
     policy = None
     if rule:
@@ -111,12 +113,12 @@ def _compare(
     """Raise `NotResumable` where something would make the rest another run."""
     before, now = about["data"], fingerprint(data)
     if before != now:
-        counts = " and ".join(
-            f"{d['rows']:,} rows of {d['tokens']:,} tokens" for d in (before, now)
-        )
+        then, here = (f"{d['rows']:,} rows of {d['tokens']:,} tokens" for d in (before, now))
+        if then == here:
+            then, here = (f"digest {d['digest']}" for d in (before, now))
         raise NotResumable(
-            f"the data are not those that the run began with: {counts}, digests {before['digest']} "
-            f"and {now['digest']}. Its order and schedule belong to the first; start a new run."
+            f"the data are not those that the run began with: {then} then, {here} now. Give the "
+            "old file with --data, or begin a new run with --out."
         )
     changed = [
         name

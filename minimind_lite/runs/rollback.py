@@ -112,9 +112,27 @@ def resumed(rule: Rule, run: Run, rollbacks: Sequence[Rollback], *, step: int) -
 
 
 def abandoned(run: Run) -> np.ndarray:
-    """True for records that a rollback made void (steps,): a later one has their step or less."""
+    """True for records that a rollback made void (steps,): a later one has their step or less.
+
+    Or a rollback that `run.info` knows went back before them, and no step has followed it.
+    """
     steps = run.column("step")
     if not len(steps):
         return np.zeros(0, bool)
     later = np.minimum.accumulate(steps[::-1])[::-1]  # smallest step from here on
-    return np.append(steps[:-1] >= later[1:], False)
+    void = np.append(steps[:-1] >= later[1:], False)
+    for past in run.info.get("rollbacks", []):
+        void[: past["position"]] |= steps[: past["position"]] >= past["back_to"]
+    return void
+
+
+def sentence(past: Rollback) -> str:
+    """One rollback in words."""
+    skipped = past.called_at + 1 - past.back_to + past.skip
+    then = {
+        "replay": "the same rows again",
+        "skip": f"without the next {skipped:,} batches",
+        "reshuffle": "the rest of the epoch in another order",
+    }[past.then]
+    rate = "" if past.rate_factor == 1 else f", at {past.rate_factor:g} times the learning rate"
+    return f"{past.reason}: back to step {past.back_to}, then {then}{rate}."

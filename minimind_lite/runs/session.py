@@ -238,6 +238,12 @@ class TrainingSession:
         more = {"rows": len(self.data), **(info or {}), "probes_after": self.probe_losses()}
         return Run(run_info(self.model, self.config, more=more), tuple(self.records))
 
+    def has_steps(self) -> bool:
+        """Whether there is a step left to train."""
+        n_rows = len(self.data)
+        batches = batches_after(n_rows, self.config, self.rollbacks, start_step=self.step)
+        return next(batches, None) is not None
+
     def probe_losses(self) -> dict[str, float]:
         """The held-out losses as they are now, in nats."""
         return {name: mean_loss(self.model, rows) for name, rows in self.probes.items()}

@@ -11,6 +11,8 @@ from minimind_lite import spikes
 from minimind_lite.conversations import Conversation
 from minimind_lite.files.run_texts import conversations_at, first_words, lines_of, unchanged
 from minimind_lite.records import Run
+from minimind_lite.runs.course import Rollback
+from minimind_lite.runs.rollback import sentence as rollback_sentence
 from minimind_lite.science import run_events
 from minimind_lite.science.run_events import Rise
 from minimind_lite.science.run_probes import held_out_lines
@@ -44,6 +46,8 @@ def lines(
     rises = run_events.find(run, window=window, threshold=threshold, min_height=min_height)
     few = f"too few for z, which takes more than {window}; " if len(run) <= window else ""
     text = [f"Steps: {len(run):,}; {few}the loss rises {_places(len(rises))}."]
+    rollbacks = [Rollback(**values) for values in recorded.info.get("rollbacks", [])]
+    text += [f"Rollback: {rollback_sentence(past)}" for past in rollbacks]
     if len(run) < len(recorded):
         void = len(recorded) - len(run)
         text.append(f"{void} more steps were abandoned by rollbacks; they are not judged.")

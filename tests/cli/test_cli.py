@@ -378,7 +378,7 @@ def test_an_interrupted_run_says_what_is_kept_and_where(
     folder = tmp_path / "run"
     assert said.err.startswith("stopped")
     if steps:
-        assert f"2 of 6 steps are in {folder}. To go on: " in said.err
+        assert f"2 of 3 steps are in {folder}. To go on: " in said.err
         assert f"train --resume {folder}" in said.err and "Steps: 2; too few" in said.out
         assert len(run_folder.load(folder)) == 2
     else:

@@ -85,7 +85,7 @@ def test_settings_that_are_said_again_are_welcome(stopped):
         ("--model lite", "--model was nano"),
         ("--order shuffle", "--order was file"),
         ("--checkpoint-every 5", "--checkpoint-every was 2"),
-        ("--rollback palm", "--rollback was None"),
+        ("--rollback palm", "--rollback was not given when the run began"),
         ("--seed 7", "--seed was 0"),
         ("--out elsewhere", "give --out RUN for a new run, or --resume RUN"),
     ],
@@ -116,11 +116,16 @@ def test_a_file_that_changed_is_refused(stopped, jsonl, capsys):
     assert "the data are not those that the run began with" in error_line(capsys)
 
 
-def test_the_same_file_elsewhere_is_welcome(whole, stopped, jsonl, tmp_path):
+def test_the_same_file_elsewhere_is_welcome(whole, stopped, jsonl, tmp_path, capsys):
     moved = tmp_path / "moved.jsonl"
     shutil.move(jsonl, moved)
+    assert go_on(stopped) == 1
+    assert "If you moved it, give its new place: --data FILE" in error_line(capsys)
     assert go_on(stopped, "--data", str(moved)) == 0
+    assert "Texts are not shown" not in capsys.readouterr().out
     assert compare(whole, stopped) == ""
+    info = run_folder.read_info(stopped)
+    assert info["lines_of"] == str(moved) and info["options"]["data"] == str(moved)
 
 
 def test_a_file_that_is_gone_is_named(stopped, jsonl, capsys):
@@ -134,7 +139,7 @@ def test_a_later_end_is_welcome(whole, tmp_path, jsonl, capsys):
     words = ["--data", str(jsonl), "--out", str(folder), *SETTINGS, "--max-steps", "3"]
     assert main(["train", *words]) == 0
     assert go_on(folder) == 1
-    assert "ended at step 3: give a larger max_steps" in error_line(capsys)
+    assert "ended at step 3: give a larger --max-steps" in error_line(capsys)
     assert go_on(folder, "--max-steps", "6") == 0
     assert compare(whole, folder) == ""
 
@@ -202,6 +207,22 @@ sys.exit(main(sys.argv[1:]))
     assert len(run_folder.load(tmp_path / "run")) == 2
 
 
+def test_a_rollback_that_leaves_no_step_is_an_error(tmp_path, capsys, monkeypatch):
+    """It trained nothing, said "Weights", and ended well."""
+    calls = iter([False] * 4 + [True] + [False] * 99)
+    defaults = recorder.rollback.RollbackPolicy.__init__.__kwdefaults__
+    monkeypatch.setitem(defaults, "detector", lambda losses: next(calls))
+    folder = tmp_path / "run"
+    words = ["--out", str(folder), *SETTINGS, "--batch-size", "64", "--rollback", "palm"]
+    assert main(["train", *words]) == 1
+    printed = capsys.readouterr()
+    assert "back to step 0, then without the next 205 batches. That leaves no step" in printed.err
+    assert "5 more steps were abandoned" in printed.out and "Weights" not in printed.out
+    assert not (folder / "model.safetensors").exists()
+    assert go_on(folder) == 1
+    assert "left no step: nothing can go on" in error_line(capsys)
+
+
 def test_rollbacks_are_in_config_json(tmp_path, capsys, monkeypatch):
     calls = iter([False] * 4 + [True] + [False] * 99)
     defaults = recorder.rollback.RollbackPolicy.__init__.__kwdefaults__
@@ -209,6 +230,8 @@ def test_rollbacks_are_in_config_json(tmp_path, capsys, monkeypatch):
     folder = tmp_path / "run"
     words = ["--out", str(folder), *SETTINGS, "--max-steps", "6", "--rollback", "lower-rate"]
     assert main(["train", *words]) == 0
+    line = "Rollback: a spike starts at step 4: back to step 0, then the same rows again, at 0.5"
+    assert capsys.readouterr().out.count(line) == 2  # when it happens, and in the report
     [rollback] = json.loads((folder / "config.json").read_text())["rollbacks"]
     assert (rollback["called_at"], rollback["back_to"], rollback["rate_factor"]) == (4, 0, 0.5)
     run = run_folder.load(folder)
