@@ -10,6 +10,8 @@ from science.toy import N, base_model, rows_of
 
 from minimind_lite.config import TrainConfig
 from minimind_lite.optimizer import learning_rate
+from minimind_lite.records import Run
+from minimind_lite.runs.course import Rollback
 from minimind_lite.runs.rollback import (
     RULES,
     TAIL,
@@ -17,6 +19,7 @@ from minimind_lite.runs.rollback import (
     RollbacksSpent,
     Rule,
     abandoned,
+    sentence,
     spike_starts,
 )
 from minimind_lite.runs.session import MemoryStates, TrainingSession, Wish
@@ -269,3 +272,19 @@ def test_the_real_detector_calls_when_a_pulse_wrecks_the_model_and_a_skip_cures_
         calls[kind] = policy.calls
     assert calls["skip"][:1] == calls["nothing"][:1] and 31 < calls["skip"][0] <= 35
     assert ends["skip"] < ends["nothing"] - 0.1
+
+
+def test_a_rollback_that_no_step_has_followed_abandons_its_steps_too():
+    """A stop between a rollback and its next step: no later record shows it, the info does."""
+    session = session_of(CONFIG)
+    session.advance(CALL + 1, policy=RollbackPolicy(KINDS["skip"], detector=calls_at(CALL)))
+    records = session.run().records
+    assert not abandoned(Run({}, records)).any()
+    info = {"rollbacks": [past.to_dict() for past in session.rollbacks]}
+    assert np.flatnonzero(abandoned(Run(info, records))).tolist() == [10, 11, 12]
+
+
+def test_a_rollback_is_said_in_words():
+    past = Rollback(30, 20, "skip", skip=5, rate_factor=0.5, reason="a spike starts at step 30")
+    words = "back to step 20, then without the next 16 batches, at 0.5 times the learning rate."
+    assert sentence(past) == f"a spike starts at step 30: {words}"
