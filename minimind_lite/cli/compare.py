@@ -116,7 +116,16 @@ def _pair(
         if probe in tables[b]
     ]
     change = f"held-out loss at the end, {b} minus {a}: {', '.join(ends)}" if ends else ""
-    return f"{a} and {b}: {'; '.join(part for part in (listed, change) if part)}."
+    stopped = [_stopped(name, runs[name]) for name in (a, b)]
+    return f"{a} and {b}: {'; '.join(part for part in (listed, change, *stopped) if part)}."
+
+
+def _stopped(name: str, run: Run) -> str:
+    """Of a run that was broken off: how far it came; "" for another."""
+    total = run.info.get("total_steps")
+    if run.info.get("finished") or total is None or not len(run):
+        return ""
+    return f"{name} stopped at step {run.records[-1].step + 1} of {total}: its end is not the end"
 
 
 def _places(runs: Mapping[str, Run], base: str) -> list[str]:

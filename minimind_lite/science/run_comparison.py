@@ -31,6 +31,7 @@ def settings(run: Run) -> dict[str, object]:
     model = info.get("model_config", {})
     more = {"parameters of the model": tuple(model.values()) or None}
     more |= {name: info.get(name) for name in ("data", "max_seq_len", "rows")}
+    more |= {name: info.get("options", {}).get(name) for name in ("rollback", "hold_out")}
     return {**info.get("train_config", {}), **more}
 
 

@@ -54,8 +54,16 @@ def held_out_lines(run: Run) -> list[str]:
         ]
         for name, x in table.items()
     ]
-    lost = [f"{n} (+{x.end - x.lowest:.2f})" for n, x in table.items() if x.end - x.lowest > CHANGE]
     lines = aligned([heading, *rows]).splitlines()
-    if lost:
-        lines.append(f"Learnt and lost again by the end, above the lowest: {', '.join(lost)}.")
+    for learnt, words in (
+        (True, "Learnt and lost again by the end, above the lowest"),
+        (False, "Worse at the end than at the start"),
+    ):
+        lost = [
+            f"{name} (+{x.end - (x.lowest if learnt else x.start):.2f})"
+            for name, x in table.items()
+            if x.end - x.lowest > CHANGE and (x.start - x.lowest > CHANGE) == learnt
+        ]
+        if lost:
+            lines.append(f"{words}: {', '.join(lost)}.")
     return lines

@@ -201,7 +201,7 @@ def _size(rise: Rise) -> str:
     if rise.p < 1e-12:
         p = "p < 1e-12"
     if math.isnan(rise.z):
-        return f"+{rise.height:.2f} nats on average, z below the threshold, {p}"
+        return f"+{rise.height:.2f} nats on average, no z at or above the threshold, {p}"
     return f"+{rise.height:.2f} nats, z = {rise.z:.1f}, {p}"
 
 

@@ -110,6 +110,21 @@ def test_each_pair_has_a_sentence(compare, three):
     assert "frozen and mixed: order (file, shuffle), optimizer (none, adamw)." in lines
 
 
+def test_a_rollback_is_a_setting_that_differs(compare, three, tmp_path):
+    """It said: no setting differs."""
+    other = a_run(tmp_path / "back", learnt(), options={"rollback": "palm", "hold_out": None})
+    _, lines, _ = compare(three[0], other)
+    assert any(line.startswith("file and back: rollback (-, palm)") for line in lines)
+
+
+def test_a_run_that_was_broken_off_is_said_to_be_so(compare, three, tmp_path):
+    other = a_run(tmp_path / "short", learnt(), total_steps=200, finished=False)
+    _, lines, _ = compare(three[0], other)
+    assert any("short stopped at step 100 of 200: its end is not the end" in line for line in lines)
+    whole = a_run(tmp_path / "whole", learnt(), total_steps=100, finished=True)
+    assert not any("stopped at step" in line for line in compare(three[0], whole)[1])
+
+
 def test_the_same_lines_in_each_run_show_what_is_in_the_data(compare, three):
     """A frozen run alone called half of a stranger's spikes "not in the data"."""
     _, lines, _ = compare(*three)

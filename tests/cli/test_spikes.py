@@ -6,7 +6,8 @@ import pytest
 from minimind_lite.cli import main
 from minimind_lite.files import jsonl, run_folder
 from minimind_lite.files.encoded import file_stamp
-from minimind_lite.records import StepRecord
+from minimind_lite.records import Run, StepRecord
+from minimind_lite.science import run_probes
 
 BATCH = 2
 STEPS = 150
@@ -210,7 +211,7 @@ def test_a_run_too_short_for_z_is_judged_by_its_conversations(tmp_path, capsys):
 
 def test_the_detector_can_be_set(folder, capsys):
     high = spikes(capsys, folder, "--min-height", "5")
-    assert "z below the threshold, p = " in high[2]  # the other one sees it still
+    assert "no z at or above the threshold, p = " in high[2]  # the other one sees it still
     few = spikes(capsys, folder, "--window", "200")
     assert "too few for z, which takes more than 200" in few[1]
     assert main(["spikes", str(folder), "--window", "3"]) == 1
@@ -255,3 +256,17 @@ def test_what_is_no_run_folder_is_one_line(tmp_path, capsys):
     assert main(["spikes", str(tmp_path / "nothing")]) == 1
     [line] = capsys.readouterr().err.splitlines()
     assert "is no run folder" in line
+
+
+def test_a_held_out_loss_that_only_rose_was_not_learnt(monkeypatch):
+    """Its lowest value was at the start: "learnt and lost again" was false."""
+    table = {
+        "zh": run_probes.HeldOut(5.5, 5.5, 0, 5.8, 40, 5.8),
+        "en": run_probes.HeldOut(6.0, 5.0, 20, 6.0, 0, 5.5),
+    }
+    monkeypatch.setattr(run_probes, "held_out", lambda run: table)
+    lines = run_probes.held_out_lines(Run({}, ()))
+    assert lines[-2:] == [
+        "Learnt and lost again by the end, above the lowest: en (+0.50).",
+        "Worse at the end than at the start: zh (+0.30).",
+    ]
