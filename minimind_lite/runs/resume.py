@@ -62,9 +62,7 @@ def resume(
     if state.rollbacks and not session.has_steps():
         raise NotResumable(f"the last rollback of {folder} left no step: nothing can go on.")
     rule = rollback.Rule(**about["rollback_rule"]) if about["rollback_rule"] else None
-    policy = None
-    if rule:
-        policy = rollback.resumed(rule, load(folder), state.rollbacks, step=state.step)
+    policy = _policy(rule, folder, state) if rule else None
     session.every = about["checkpoint_every"]
     keep, line = kept_states(rule, session.every), line_of(folder, state.position)
     about = {**about, "train_config": config.to_dict()}
@@ -72,6 +70,11 @@ def resume(
     info = _note(writer, info, config, state)
     notes += _differences(about["environment"], provenance.environment())
     return RecordedRun(writer, session, info, policy=policy, notes=notes)
+
+
+def _policy(rule: rollback.Rule, folder: Path, state: State) -> rollback.RollbackPolicy:
+    """As it was after the records that are left in the folder."""
+    return rollback.resumed(rule, load(folder), state.rollbacks, step=state.step)
 
 
 def _note(
