@@ -106,6 +106,7 @@ def _train(p: Parser) -> None:
     probe = "files of your own held-out lines, each a probe named like its file"
     p.add("--probe", probe, nargs="+", action="extend", metavar="FILE")
     p.add("--model", "size", choices=tuple(ModelConfig.PRESETS), default="nano")
+    p.add("--weights", "start from these: a run's model.safetensors, or a .pth of MiniMind")
     p.add("--device", "cpu, cuda, mps or auto: CUDA if there is one", default="cpu")
     defaults = {"probe_every": 20, "precision": None}  # others than TrainConfig's
     for name, kind in typing.get_type_hints(TrainConfig).items():

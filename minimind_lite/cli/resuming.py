@@ -23,6 +23,7 @@ OPTIONS = (
     "hold_out",
     "rollback",
     "device",
+    "weights",
 )
 WELCOME = {"resume", "data", "max_steps"}  # may be given again, and be others
 
@@ -34,6 +35,7 @@ def options(arguments: argparse.Namespace) -> dict[str, Any]:
         "data": data,
         "probe": _probes(arguments),
         **{name: getattr(arguments, name) for name in OPTIONS},
+        "weights": _whole_path(arguments.weights) if arguments.weights else None,
     }
 
 
@@ -88,6 +90,8 @@ def _refuse_others(arguments: argparse.Namespace, before: dict[str, Any]) -> Non
     given = {name: getattr(arguments, name) for name in getattr(arguments, "given", ())}
     if arguments.probe:
         given["probe"] = _probes(arguments)
+    if arguments.weights:
+        given["weights"] = _whole_path(arguments.weights)
     for name in sorted(given.keys() - WELCOME):
         value, option = given[name], f"--{name.replace('_', '-')}"
         was = "was not given" if before.get(name) is None else f"was {before[name]}"

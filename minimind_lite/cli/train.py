@@ -17,6 +17,7 @@ from minimind_lite.cli import resuming
 from minimind_lite.cli import spikes as reporting
 from minimind_lite.cli.inputs import checked_probes, inputs
 from minimind_lite.cli.progress import progress_bar
+from minimind_lite.cli.weights import StartingWeights, starting_weights
 from minimind_lite.config import ModelConfig, TrainConfig
 from minimind_lite.files import shipped
 from minimind_lite.files.encoded_cache import cache_folder
@@ -38,8 +39,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.resume:
         return _train(arguments.resume, lambda: resuming.reopened(arguments))
     config, device = _checked(arguments)
+    weights = starting_weights(arguments)
+    if weights is not None:
+        arguments.model = weights.preset  # None for a shape of no preset
     with RunWriter(arguments.out, {}) as writer:
-        return _train(arguments.out, lambda: _begun(writer, arguments, config, device))
+        return _train(
+            arguments.out,
+            lambda: _begun(writer, arguments, config=config, device=device, weights=weights),
+        )
 
 
 def _checked(arguments: argparse.Namespace) -> tuple[TrainConfig, torch.device]:
@@ -48,7 +55,7 @@ def _checked(arguments: argparse.Namespace) -> tuple[TrainConfig, torch.device]:
     config = TrainConfig(**(values | {"precision": "fp32"}))  # chosen when the rows are there
     device = choose_device(arguments.device)
     longest = ModelConfig.preset(arguments.model).max_seq_len
-    if arguments.max_seq_len > longest:
+    if not arguments.weights and arguments.max_seq_len > longest:
         raise ValueError(f"{arguments.model} sees {longest} tokens at most: lower --max-seq-len.")
     checked_probes(arguments)
     if arguments.rollback and not arguments.checkpoint_every:
@@ -110,14 +117,19 @@ def _show(run: RecordedRun) -> None:
 
 
 def _begun(
-    writer: RunWriter, arguments: argparse.Namespace, config: TrainConfig, device: torch.device
+    writer: RunWriter,
+    arguments: argparse.Namespace,
+    *,
+    config: TrainConfig,
+    device: torch.device,
+    weights: StartingWeights | None,
 ) -> RecordedRun:
     """Read the data, make the model, and begin."""
     chat = shipped.chat()
     path = reading.jsonl_of(arguments.data or str(shipped.folder() / "sft.jsonl"))
     read = inputs(path, chat, arguments, config)
     data, rows = read.file, read.rows
-    model = _model(arguments, device)
+    model = weights.model.to(device) if weights else _model(arguments, device)
     config = config.replace(precision=_precision(arguments, model, rows, config=config))
     info = {
         **resuming.place_of(path, arguments.data),
@@ -128,6 +140,7 @@ def _begun(
         "cut_rows": data.n_cut,
         "max_seq_len": arguments.max_seq_len,
         "options": resuming.options(arguments),
+        **({"weights": weights.info} if weights else {}),
     }
     return begin(
         writer,
