@@ -97,6 +97,8 @@ def ranges(lines: Iterable[int] | np.ndarray, *, most: int = MAX_RANGES) -> str:
 
 def check(arguments: argparse.Namespace) -> int:
     """What a file is, its bad lines with their reasons, cut rows, tokens, and the way out."""
+    if arguments.write is not None:
+        _refuse_existing(arguments.write)
     formats: list[str] = []
     path = jsonl_of(arguments.data, formats)
     print(f"Format: {', in it '.join(formats)}.")
@@ -112,10 +114,14 @@ def check(arguments: argparse.Namespace) -> int:
     return 1 if data.report.skipped or not len(data.rows) else 0
 
 
-def _write(path: Path, target: Path) -> str:
-    """Write all conversations that can be had, and say how many. Raises `FileExistsError`."""
+def _refuse_existing(target: Path) -> None:
     if target.exists():
         raise FileExistsError(f"{printable(target)} is there already; choose another name.")
+
+
+def _write(path: Path, target: Path) -> str:
+    """Write all conversations that can be had, and say how many. Raises `FileExistsError`."""
+    _refuse_existing(target)  # it may have come while the file was read
     report, n = jsonl.ReadReport(), 0
 
     def counted() -> Iterator[Messages]:

@@ -154,6 +154,16 @@ def test_ranges_in_words(lines, words):
     assert ranges(lines, most=3) == words
 
 
+def test_a_file_that_is_there_already_is_refused_before_anything_is_read(tmp_path, capsys):
+    """It was refused after minutes of reading."""
+    (tmp_path / "b.jsonl").write_text("mine")
+    path = write(tmp_path / "a.jsonl", GOOD, SHARE_GPT)
+    assert main(["check", path, "--write", "b.jsonl"]) == 1
+    out, err = capsys.readouterr()
+    assert not out and err.startswith("error: b.jsonl is there already; choose another name.")
+    assert (tmp_path / "b.jsonl").read_text() == "mine"
+
+
 @pytest.mark.parametrize("value", ["~nobody-of-this-name/x", "/dev/null", "x" * 3000, "a\x1b"])
 @pytest.mark.parametrize("variable", ["MINIMIND_LITE_CACHE", "MINIMIND_LITE_WORK"])
 def test_a_variable_that_names_no_folder_is_named_in_one_line(
