@@ -51,7 +51,7 @@ def lines(
     if len(run) < len(recorded):
         void = len(recorded) - len(run)
         text.append(f"{void} more steps were abandoned by rollbacks; they are not judged.")
-    text += Describer(run, highest(rises)).lines()
+    text += Describer(run, highest(rises), window=window).lines()
     if len(rises) > MOST:
         text.append(f"These are the {MOST} highest of {len(rises)}.")
     if rises:
@@ -85,8 +85,8 @@ def _height(rise: Rise) -> float:
 class Describer:
     """The rises of a run in words; the file is read once, for all their texts."""
 
-    def __init__(self, run: Run, rises: list[Rise]) -> None:
-        self.run, self.rises = run, rises
+    def __init__(self, run: Run, rises: list[Rise], *, window: int = spikes.WINDOW) -> None:
+        self.run, self.rises, self.window = run, rises, window
         self.hardest = {rise: run_events.hardest_row(run, rise) for rise in rises}
         self.in_order = {rise: run_events.in_file_order(run, rise) for rise in rises}
         wanted = [self.line_of(self.hardest[rise].row) for rise in rises]
@@ -116,7 +116,7 @@ class Describer:
         records, several = self.run.records, self.run.records[-1].epoch > 0
         steps = f"Steps {records[rise.start].step}-{records[rise.stop - 1].step}"
         epoch = f" (epoch {records[rise.start].epoch + 1})" if several else ""
-        return f"{steps}{epoch}, {self._span(rise)}: {_size(rise)}. {self._end(rise)}"
+        return f"{steps}{epoch}, {self._span(rise)}: {_size(rise, self.window)}. {self._end(rise)}"
 
     def _span(self, rise: Rise) -> str:
         """Lines; of rows that are no stretch of the file, where most of them are."""
@@ -195,13 +195,15 @@ def _middle(lines: np.ndarray) -> tuple[int, int]:
     return int(lines[len(lines) // 10]), int(lines[-1 - len(lines) // 10])
 
 
-def _size(rise: Rise) -> str:
-    """Height, and what the two detectors say."""
+def _size(rise: Rise, window: int) -> str:
+    """Height, and what the two detectors say; z judges a step by the `window` steps before it."""
     p = "no p below chance" if rise.by_chance else f"p = {rise.p:.0e}"
     if rise.p < 1e-12:
         p = "p < 1e-12"
     if math.isnan(rise.z):
-        return f"+{rise.height:.2f} nats on average, no z at or above the threshold, {p}"
+        few = rise.peak < window
+        z = f"no z: fewer than {window} steps before it" if few else "no z at or above the threshold"
+        return f"+{rise.height:.2f} nats on average, {z}, {p}"
     return f"+{rise.height:.2f} nats, z = {rise.z:.1f}, {p}"
 
 

@@ -207,6 +207,15 @@ def test_a_run_too_short_for_z_is_judged_by_its_conversations(tmp_path, capsys):
     _, first, rise = spikes(capsys, write(tmp_path / "run", {}, records))[:3]
     assert "too few for z" in first and "rises at 1 place" in first
     assert rise.startswith("1. Steps 10-13, lines 21-28: +") and "on average" in rise
+    assert "no z: fewer than 30 steps before it" in rise  # it has none that is low
+
+
+def test_a_rise_in_the_first_steps_of_a_long_run_has_no_z(tmp_path, capsys):
+    """It said that no z was at or above the threshold, where none had been worked out."""
+    records = [record(s, 3.0 if 10 <= s < 14 else 1.0 + s % 3 / 10) for s in range(60)]
+    [_, first, rise, *_] = spikes(capsys, write(tmp_path / "run", {}, records))
+    assert "too few for z" not in first and rise.startswith("1. Steps 10-13")
+    assert "on average, no z: fewer than 30 steps before it, p = " in rise
 
 
 def test_the_detector_can_be_set(folder, capsys):
