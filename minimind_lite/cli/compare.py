@@ -121,11 +121,13 @@ def _pair(
 
 
 def _stopped(name: str, run: Run) -> str:
-    """Of a run that was broken off: how far it came; "" for another."""
+    """Of a run that was broken off: how far it came, and what its end is; "" for another."""
     total = run.info.get("total_steps")
     if run.info.get("finished") or total is None or not len(run):
         return ""
-    return f"{name} stopped at step {run.records[-1].step + 1} of {total}: its end is not the end"
+    measured = [record.step for record in run.records if record.probes]
+    end = f"; its end is the last measurement, step {measured[-1]:,}" if measured else ""
+    return f"{name} stopped at step {run.records[-1].step + 1:,} of {total}{end}"
 
 
 def _places(runs: Mapping[str, Run], base: str) -> list[str]:

@@ -13,6 +13,7 @@ from minimind_lite.science.decomposition import LAST_ROWS, Terms
 from minimind_lite.science.run_report import is_trained_in_file_order
 
 NEW_BATCHES = 5  # of the rows that a rise begins with
+OPTIONS = ("model", "weights", "rollback", "hold_out")  # of `train`, recorded beside its settings
 TENTH = 10  # the last part of a run is one in so many steps
 
 
@@ -31,7 +32,7 @@ def settings(run: Run) -> dict[str, object]:
     model = info.get("model_config", {})
     more = {"parameters of the model": tuple(model.values()) or None}
     more |= {name: info.get(name) for name in ("data", "max_seq_len", "rows")}
-    more |= {name: info.get("options", {}).get(name) for name in ("rollback", "hold_out")}
+    more |= {name: info.get("options", {}).get(name) for name in OPTIONS}
     return {**info.get("train_config", {}), **more}
 
 

@@ -115,12 +115,16 @@ def test_a_rollback_is_a_setting_that_differs(compare, three, tmp_path):
     other = a_run(tmp_path / "back", learnt(), options={"rollback": "palm", "hold_out": None})
     _, lines, _ = compare(three[0], other)
     assert any(line.startswith("file and back: rollback (-, palm)") for line in lines)
+    third = a_run(tmp_path / "lite", learnt(), options={"model": "lite"})
+    _, lines, _ = compare(three[0], third)
+    assert any(line.startswith("file and lite: model (-, lite)") for line in lines)
 
 
 def test_a_run_that_was_broken_off_is_said_to_be_so(compare, three, tmp_path):
     other = a_run(tmp_path / "short", learnt(), total_steps=200, finished=False)
     _, lines, _ = compare(three[0], other)
-    assert any("short stopped at step 100 of 200: its end is not the end" in line for line in lines)
+    words = "short stopped at step 100 of 200; its end is the last measurement, step 99."
+    assert any(line.endswith(words) for line in lines)
     whole = a_run(tmp_path / "whole", learnt(), total_steps=100, finished=True)
     assert not any("stopped at step" in line for line in compare(three[0], whole)[1])
 
