@@ -202,7 +202,11 @@ def _size(rise: Rise, window: int) -> str:
         p = "p < 1e-12"
     if math.isnan(rise.z):
         few = rise.peak < window
-        z = f"no z: fewer than {window} steps before it" if few else "no z at or above the threshold"
+        z = (
+            f"no z: fewer than {window} steps before it"
+            if few
+            else "no z at or above the threshold"
+        )
         return f"+{rise.height:.2f} nats on average, {z}, {p}"
     return f"+{rise.height:.2f} nats, z = {rise.z:.1f}, {p}"
 
