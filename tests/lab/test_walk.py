@@ -123,6 +123,8 @@ def test_whatever_is_pressed_the_lab_stays_consistent(training, seed):
     lab.panel()
     try:
         walk(lab, seed, names)
+        lab.session.reset()
+        assert lab.session.step() == 1  # it still trains, whatever was pressed
     finally:
         lab.close()
     wait_for_threads()
