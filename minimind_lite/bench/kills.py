@@ -29,6 +29,7 @@ from minimind_lite.files import shipped
 from minimind_lite.files.model_file import load_model
 from minimind_lite.files.run_folder import CHECKPOINTS, CONFIG, load, read_info
 from minimind_lite.records import Run, StepRecord
+from minimind_lite.runs.recorder import MODEL
 
 ROWS = (488, 536)  # of the shipped file, from and to: Chinese, and then code
 MORE_ROWS = (384, 536)  # where a rollback needs more steps before the spike
@@ -195,12 +196,19 @@ def compare(expected: Path, folder: Path) -> str:
     for name in ("rollbacks", "probes_after", "finished"):
         if _plain(a, name) != _plain(b, name):
             return f"{name} in config.json"
-    models = [path / "model.safetensors" for path in (expected, folder)]
-    if [path.exists() for path in models] == [True, True]:
-        weights = [load_model(path).state_dict() for path in models]
-        for name, tensor in weights[0].items():
-            if not tensor.equal(weights[1][name]):
-                return f"the weights {name}"
+    return _differing_weights(expected / MODEL, folder / MODEL)
+
+
+def _differing_weights(expected: Path, path: Path) -> str:
+    """A frozen run leaves no model; the other must then leave none either."""
+    if expected.exists() != path.exists():
+        return f"whether there is a {MODEL}"
+    if not path.exists():
+        return ""
+    tensors = load_model(path).state_dict()
+    for name, tensor in load_model(expected).state_dict().items():
+        if not tensor.equal(tensors[name]):
+            return f"the weights {name}"
     return ""
 
 

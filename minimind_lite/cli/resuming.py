@@ -23,7 +23,6 @@ OPTIONS = (
     "hold_out",
     "rollback",
     "device",
-    "weights",
 )
 WELCOME = {"resume", "data", "max_steps"}  # may be given again, and be others
 
@@ -33,14 +32,10 @@ def options(arguments: argparse.Namespace) -> dict[str, Any]:
     data = _whole_path(arguments.data) if arguments.data else None
     return {
         "data": data,
-        "probe": _probes(arguments),
+        "probe": [_whole_path(name) for name in arguments.probe or ()],
         **{name: getattr(arguments, name) for name in OPTIONS},
         "weights": _whole_path(arguments.weights) if arguments.weights else None,
     }
-
-
-def _probes(arguments: argparse.Namespace) -> list[str]:
-    return [_whole_path(name) for name in arguments.probe or ()]
 
 
 def _whole_path(name: str) -> str:
@@ -87,13 +82,10 @@ def place_of(path: Path, data: str | None) -> dict[str, Any]:
 
 def _refuse_others(arguments: argparse.Namespace, before: dict[str, Any]) -> None:
     """Raise `NotResumable` for an option that would make another run of it."""
-    given = {name: getattr(arguments, name) for name in getattr(arguments, "given", ())}
-    if arguments.probe:
-        given["probe"] = _probes(arguments)
-    if arguments.weights:
-        given["weights"] = _whole_path(arguments.weights)
-    for name in sorted(given.keys() - WELCOME):
-        value, option = given[name], f"--{name.replace('_', '-')}"
+    given = {*getattr(arguments, "given", ()), *(["probe"] if arguments.probe else ())}
+    now = vars(arguments) | options(arguments)
+    for name in sorted(given - WELCOME):
+        value, option = now[name], f"--{name.replace('_', '-')}"
         was = "was not given" if before.get(name) is None else f"was {before[name]}"
         if value != before.get(name):
             raise NotResumable(

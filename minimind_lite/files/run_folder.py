@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,10 @@ CONFIG, STEPS, LOCK, CHECKPOINTS = "config.json", "steps", ".lock", "checkpoints
 FORMAT = 3  # raised when a reader of the old form would misread the new
 PART_SIZE = 100  # steps
 ARRAYS = {"micro_losses": float, "rows": int, "sample_losses": float, "sample_tokens": int}
+
+
+class DamagedPart(ValueError):
+    """A part of a run that is not what was written; the message names it."""
 
 
 class RunWriter:
@@ -95,7 +99,7 @@ class RunWriter:
         for part in reversed(parts[self.parts + 1 :]):
             part.unlink()
         if self.parts < len(parts):
-            table = pq.read_table(parts[self.parts])
+            table = _table(parts[self.parts])
             left = n_records - (int(ends[self.parts - 1]) if self.parts else 0)
             self.probe_names = {n.removeprefix(PROBE) for n in table.column_names if PROBE in n}
             parts[self.parts].unlink() if not left else self._write(table.slice(0, left))
@@ -212,13 +216,28 @@ def _parts(folder: Path) -> list[Path]:
 
 
 def _records(folder: Path) -> Iterator[StepRecord]:
-    import pyarrow as pa
+    for part in _parts(folder):
+        with _damage_of(part):
+            yield from map(_record, _table(part).to_pylist())
+
+
+def _table(part: Path) -> pa.Table:
+    """A part, its checksums compared: whoever reads one, reads it here."""
     import pyarrow.parquet as pq
 
-    for part in _parts(folder):
-        try:
-            table = pq.read_table(part, page_checksum_verification=True)
-            yield from map(_record, table.to_pylist())
-        except (pa.ArrowException, OSError, LookupError, TypeError, ValueError) as error:
-            reason = visible(next(iter(str(error).splitlines()), type(error).__name__))
-            raise ValueError(f"{part} is damaged: {reason}") from None
+    with _damage_of(part):
+        return pq.read_table(part, page_checksum_verification=True)
+
+
+@contextmanager
+def _damage_of(part: Path) -> Iterator[None]:
+    """Name the part in whatever goes wrong while it is read."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except DamagedPart:
+        raise
+    except (pa.ArrowException, OSError, LookupError, TypeError, ValueError) as error:
+        reason = visible(next(iter(str(error).splitlines()), type(error).__name__))
+        raise DamagedPart(f"{part} is damaged: {reason}") from None

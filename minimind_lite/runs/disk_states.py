@@ -112,13 +112,11 @@ def newest(folder: Path) -> tuple[Checkpoint, list[str]]:
         )
     for path in reversed(positions(folder)):
         try:
-            return load_checkpoint(path), problems
+            checkpoint = load_checkpoint(path)
+            return checkpoint, [f"{p} The checkpoint before it is used." for p in problems]
         except DamagedCheckpoint as error:
-            problems.append(f"{error} The checkpoint before it is used.")
-    wrong = " ".join(
-        problem.removesuffix(" The checkpoint before it is used.") for problem in problems
-    )
-    raise ValueError(f"{folder} has no whole checkpoint to go on from. {wrong}".strip())
+            problems.append(str(error))
+    raise ValueError(f"{folder} has no whole checkpoint to go on from. {' '.join(problems)}")
 
 
 def line_of(folder: Path, position: int) -> list[tuple[int, int]]:

@@ -38,6 +38,10 @@ def test_a_difference_is_named(outcomes, tmp_path):
         for r in run.records[:-1]:
             writer.write(r)
     assert "records instead of" in kills.compare(whole, tmp_path / "short")
+    with RunWriter(tmp_path / "without", run.info) as writer:
+        for r in run.records:
+            writer.write(r)
+    assert kills.compare(whole, tmp_path / "without") == "whether there is a model.safetensors"
 
 
 def test_no_kill_is_refused(tmp_path):

@@ -140,3 +140,14 @@ def test_commands_refuse_a_damaged_run_in_one_line(sound, folder, capsys, comman
     assert main(words) == 1
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ") and str(folder) in line
+
+
+def test_a_run_that_goes_on_does_not_copy_a_damaged_page(folder):
+    """The part that is cut at the checkpoint was read without its checksums."""
+    part = parts_of(folder)[2]
+    data = bytearray(part.read_bytes())
+    data[len(data) // 4] ^= 1
+    part.write_bytes(data)
+    with pytest.raises(ValueError, match=r"000002\.parquet is damaged"):
+        RunWriter(folder, {}, resume_at=25)
+    assert part.read_bytes() == bytes(data)
