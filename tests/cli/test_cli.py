@@ -22,20 +22,6 @@ ROWS = 12
 COMMANDS = {"reproduce", "train", "spikes", "compare", "check", "claims", "bench"}
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    """A cache of the test's own."""
-    monkeypatch.setenv("MINIMIND_LITE_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def jsonl(tmp_path):
-    """The first rows of the shipped file, as a file of its own."""
-    path = tmp_path / "chat.jsonl"
-    jsonl_files.write(path, [c.messages for c in shipped.conversations()[:ROWS]])
-    return path
-
-
 @pytest.fixture
 def run_train(jsonl, tmp_path):
     """`train` on that file into the folder `run`: three quick steps, whatever else is asked for."""

@@ -12,24 +12,11 @@ import pytest
 
 from minimind_lite.bench.kills import compare
 from minimind_lite.cli import main
-from minimind_lite.files import jsonl as jsonl_files
-from minimind_lite.files import run_folder, shipped
+from minimind_lite.files import run_folder
 from minimind_lite.runs import recorder
 
 ROWS = 12
 SETTINGS = ["--batch-size", "2", "--probe-every", "0", "--checkpoint-every", "2"]
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("MINIMIND_LITE_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def jsonl(tmp_path):
-    path = tmp_path / "chat.jsonl"
-    jsonl_files.write(path, [c.messages for c in shipped.conversations()[:ROWS]])
-    return path
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import torch
 
 from minimind_lite.cli import main
 from minimind_lite.config import ModelConfig
-from minimind_lite.files import jsonl as jsonl_files
 from minimind_lite.files import run_folder, shipped
 from minimind_lite.files.minimind_weights import APRIL_2025, FEBRUARY_2025
 from minimind_lite.files.model_file import save_model
@@ -20,18 +19,6 @@ ROWS = 6
 SETTINGS = ["--batch-size", "2", "--probe-every", "0", "--checkpoint-every", "1"]
 SETTINGS += ["--precision", "fp32"]
 TINY = ModelConfig(vocab_size=2048, dim=16, n_layers=1, n_heads=8, n_kv_heads=2)
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("MINIMIND_LITE_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def jsonl(tmp_path):
-    path = tmp_path / "chat.jsonl"
-    jsonl_files.write(path, [c.messages for c in shipped.conversations()[:ROWS]])
-    return path
 
 
 @pytest.fixture
