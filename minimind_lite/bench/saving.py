@@ -14,6 +14,7 @@ from minimind_lite.files import shipped
 from minimind_lite.files.run_folder import RunWriter
 from minimind_lite.model import LanguageModel
 from minimind_lite.runs.recorder import EVERY, begin
+from minimind_lite.runs.session import TrainingSession
 
 Progress = Callable[[str], None]
 
@@ -36,9 +37,10 @@ def measure(model: str, *, rounds: int, progress: Progress) -> Row:
     """Steps and checkpoints in turn: two steps, then a checkpoint, `rounds` times."""
     rows, config = shipped.sft_rows(shipped.chat()), TrainConfig()
     language_model = LanguageModel(ModelConfig.preset(model), seed=0)
+    session = TrainingSession(language_model, rows, config)
     steps, saves = list[float](), list[float]()
     with tempfile.TemporaryDirectory() as folder, RunWriter(Path(folder) / "run", {}) as writer:
-        run = begin(writer, language_model, rows, config, every=1_000_000)
+        run = begin(writer, session, every=1_000_000)
         records = run.steps()
         next(records)
         run.save()  # the first of both pays for the start

@@ -28,6 +28,7 @@ from minimind_lite.rows import EncodedRows
 from minimind_lite.runs.recorder import MODEL, RecordedRun, begin
 from minimind_lite.runs.rollback import RULES
 from minimind_lite.runs.rollback import sentence as rollback_sentence
+from minimind_lite.runs.session import TrainingSession
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -144,10 +145,7 @@ def _begun(
     }
     return begin(
         writer,
-        model,
-        rows,
-        config,
-        probes=read.probes,
+        TrainingSession(model, rows, config, probes=read.probes),
         info=info,
         rule=RULES[arguments.rollback] if arguments.rollback else None,
         every=arguments.checkpoint_every,

@@ -71,15 +71,7 @@ def open_run(
     _clear(folder)
     session = session_of(spec, shipped.base_model(MODEL), data=data, probes=probes)
     info = {"base": MODEL, "pulse": spec.pulse, "rows": len(data)}
-    return begin(
-        RunWriter(folder, {}),
-        session.model,
-        data,
-        session.config,
-        probes=probes,
-        info=info,
-        every=EVERY,
-    )
+    return begin(RunWriter(folder, {}), session, info=info, every=EVERY)
 
 
 def _clear(folder: Path) -> None:

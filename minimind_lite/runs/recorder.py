@@ -12,15 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Self
 
-from minimind_lite.config import TrainConfig
 from minimind_lite.files import provenance
 from minimind_lite.files.checkpoint import fingerprint
 from minimind_lite.files.model_file import save_model
 from minimind_lite.files.run_folder import CHECKPOINTS, RunWriter
 from minimind_lite.files.work import remove
-from minimind_lite.model import LanguageModel
 from minimind_lite.records import StepRecord
-from minimind_lite.rows import EncodedRows
 from minimind_lite.runs import rollback
 from minimind_lite.runs.disk_states import KEEP, DiskStates
 from minimind_lite.runs.interrupt import StopWish
@@ -119,35 +116,30 @@ class RecordedRun:
 
 def begin(
     writer: RunWriter,
-    model: LanguageModel,
-    data: EncodedRows,
-    config: TrainConfig,
+    session: TrainingSession,
     *,
-    probes: Mapping[str, EncodedRows] | None = None,
     info: Mapping[str, Any] | None = None,
     rule: rollback.Rule | None = None,
     every: int = EVERY,
 ) -> RecordedRun:
-    """A new run in the folder of `writer`: a checkpoint every `every` steps, none for 0.
+    """A new session's run in the folder of `writer`: a checkpoint in `every` steps, none for 0.
 
     Raises `ValueError` for a `rule` without checkpoints.
     """
     if rule is not None and not every:
         raise ValueError("a rollback needs checkpoints to go back to: let there be some.")
-    session = TrainingSession(model, data, config, probes=probes, write=writer.write)
+    session.write = writer.write
     more = {
         "checkpoint_every": every,
         "rollback_rule": asdict(rule) if rule else None,
         "total_steps": session.total_steps,
     }
-    run_info = provenance.run_info(model, config, more={**(info or {}), **more})
+    run_info = provenance.run_info(session.model, session.config, more={**(info or {}), **more})
     writer.set_info(run_info)
     if every:
-        about = _about(session, data) | more
-        session.states, session.every = (
-            DiskStates(writer, about, keep=kept_states(rule, every)),
-            every,
-        )
+        about = _about(session) | more
+        session.states = DiskStates(writer, about, keep=kept_states(rule, every))
+        session.every = every
     return RecordedRun(
         writer, session, run_info, policy=rollback.RollbackPolicy(rule) if rule else None
     )
@@ -158,12 +150,12 @@ def kept_states(rule: rollback.Rule | None, every: int) -> int:
     return KEEP if rule is None else max(KEEP, rule.back // every + 2)
 
 
-def _about(session: TrainingSession, data: EncodedRows) -> dict[str, Any]:
+def _about(session: TrainingSession) -> dict[str, Any]:
     """What decides the rest of a run, beside its state."""
     return {
         "train_config": session.config.to_dict(),
         "model_config": session.model.config.to_dict(),
-        "data": fingerprint(data),
+        "data": fingerprint(session.data),
         "probes": {name: fingerprint(rows) for name, rows in session.probes.items()},
         "device": session.model.embedding.weight.device.type,
         "environment": provenance.environment(),

@@ -18,6 +18,7 @@ from minimind_lite.runs import recorder
 from minimind_lite.runs.disk_states import positions
 from minimind_lite.runs.resume import NotResumable, resume
 from minimind_lite.runs.rollback import RollbacksSpent, Rule
+from minimind_lite.runs.session import TrainingSession
 
 DATA = rows_of(160, segments=())
 PROBES = {"en": rows_of(16, segments=(), seed=5)}
@@ -32,7 +33,8 @@ def one_worker(monkeypatch):
 
 def begun(folder, *, config=CONFIG, rule=None, every=EVERY, probes=PROBES):
     writer = RunWriter(folder, {})
-    return recorder.begin(writer, base_model(), DATA, config, probes=probes, rule=rule, every=every)
+    session = TrainingSession(base_model(), DATA, config, probes=probes)
+    return recorder.begin(writer, session, rule=rule, every=every)
 
 
 def trained(run, steps=None):
