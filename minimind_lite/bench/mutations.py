@@ -30,7 +30,6 @@ TEXTS = (
 )
 HUGE = 1 << 20  # characters of a huge line
 VALUES: tuple[Any, ...] = (None, True, 7, -1.5, "", " ", [], {}, ["a"], {"a": "b"}, 10**30)
-Turns = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)

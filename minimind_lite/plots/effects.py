@@ -97,16 +97,21 @@ def forest(
     return Plot(figure, f"{title.rstrip('?.')}. Mean and 95 % interval. {listed}.")
 
 
-def _forest_row(ax: Axes, interval: Interval, *, row: int, text: str) -> None:
+def draw_interval(ax: Axes, interval: Interval, *, y: float, size: float) -> None:
+    """A mean as a dot of `size` points, and how far its interval reaches."""
     below, above = reach(interval)
     ax.errorbar(
         interval.mean,
-        row,
+        y,
         xerr=[[below], [above]],
         color=COLOR,
         marker="o",
-        ms=7,
+        ms=size,
         capsize=4,
         lw=1.6,
     )
+
+
+def _forest_row(ax: Axes, interval: Interval, *, row: int, text: str) -> None:
+    draw_interval(ax, interval, y=row, size=7)
     note(ax, format(interval.mean, text), (interval.mean, row))

@@ -14,7 +14,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from minimind_lite.plots.base import GREY, LIGHT_GREY, LOOKS, Plot, drawable, rendering
-from minimind_lite.plots.effects import COLOR, reach
+from minimind_lite.plots.effects import COLOR, draw_interval, reach
 from minimind_lite.records import Run
 from minimind_lite.science.intervals import Interval
 
@@ -97,18 +97,8 @@ def _draw_curve(ax: Axes, run: Run, whole: Run, *, near: slice, broken_at: int) 
 
 
 def _draw_interval(ax: Axes, interval: Interval) -> None:
-    below, above = reach(interval)
     ax.axvline(0, color=GREY, lw=0.9, ls=":")
-    ax.errorbar(
-        interval.mean,
-        0,
-        xerr=[[below], [above]],
-        color=COLOR,
-        marker="o",
-        ms=6,
-        capsize=4,
-        lw=1.6,
-    )
+    draw_interval(ax, interval, y=0, size=6)
     ax.annotate(
         f"{interval.mean:+z.2f}",
         (interval.mean, 0.3),
